@@ -1,0 +1,185 @@
+# Copyright: (c) 2026, the ocilab.hosts authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
+"""The life of a container (runtime.md, lifecycle): create, start, state, kill, delete; for commands and for modules."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+
+from ..linux import processes, syscalls
+from ..linux.cgroups import manager as cgroups
+from ..linux.errors import KernelRefused, NotFound, OcilabError, WrongState
+from . import create as creation
+from . import init as child
+from .state import DEFAULT_ROOT, Folder, folders
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+    Warn = Callable[[str], None]
+
+_KILL_TIMEOUT_S = 10.0
+SIGKILL = 9
+
+
+def _ignore(_text: str) -> None:
+    """Where nobody asked for debug lines or warnings."""
+
+
+class Container:
+    """A container by its id. Everything about it is read from its folder when asked for: it may change at any time."""
+
+    def __init__(self, container_id: str, root: str = DEFAULT_ROOT) -> None:
+        self.folder = Folder(root, container_id)
+        self.id = container_id
+        self.report_fd = -1
+
+    @property
+    def pid(self) -> int:
+        """The init process's pid on the host; 0 when it has ended."""
+        pid: int = self.state()["pid"]
+        return pid
+
+    def state(self) -> dict[str, Any]:
+        """runtime-spec's state (state-schema.json), with runc's rootfs, created and owner. Raises NotFound."""
+        kept = self.folder.load()
+        status = self.folder.status(kept)
+        pid = kept["pid"] or self.folder.process()[0]
+        return {
+            "ociVersion": kept.get("ociVersion", "1.3.0"),
+            "id": self.id,
+            "pid": 0 if status == "stopped" else pid,
+            "status": status,
+            "bundle": kept["bundle"],
+            "rootfs": kept.get("rootfs", ""),
+            "created": _timestamp(kept.get("created_ns", 0)),
+            "annotations": kept["annotations"],
+            "owner": "",
+        }
+
+    def start(self) -> None:
+        """Let a created container's process run. Raises NotFound, WrongState; CommandNot* where execve fails."""
+        kept = self.folder.load()
+        status = self.folder.status(kept)
+        if status != "created":
+            raise WrongState("container %s: cannot be started, it is %s" % (self.id, status))
+        try:
+            fifo = os.open(self.folder.fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.unlink(self.folder.fifo)  # who removes it is the one that starts the container
+        except OSError as error:
+            if error.errno in (errno.ENXIO, errno.ENOENT):
+                raise WrongState("container %s: was started or has ended meanwhile" % self.id) from None
+            raise KernelRefused("open", self.folder.fifo, error.errno) from None
+        os.write(fifo, child.GO)
+        os.close(fifo)
+        self._await_execve()
+
+    def _await_execve(self) -> None:
+        """execve(2) closes the report pipe; a failure comes through it. Only the process that created it holds one."""
+        if self.report_fd < 0:
+            return
+        report = child.receive_report(self.report_fd)
+        os.close(self.report_fd)
+        self.report_fd = -1
+        if report:
+            child.raise_reported(report)
+
+    def wait(self) -> int:
+        """The exit code of the container's process, which must be a child of the caller. Raises ChildProcessError."""
+        pid, _started = self.folder.process()
+        return processes.wait(pid)
+
+    def kill(self, signal: int) -> None:
+        """Send a signal to the init process. Raises NotFound, WrongState when it is not running."""
+        kept = self.folder.load()
+        pidfd = processes.open_process(kept["pid"], kept["started"])
+        if pidfd < 0:
+            raise WrongState("container %s: cannot be sent a signal, it is stopped" % self.id)
+        try:
+            syscalls.pidfd_send_signal(pidfd, signal)
+        except OSError as error:
+            raise KernelRefused("pidfd_send_signal", "container %s" % self.id, error.errno) from None
+        finally:
+            os.close(pidfd)
+
+    def delete(self, force: bool = False) -> None:
+        """Remove all that the journal names, then the folder. Raises NotFound, and WrongState unless force.
+
+        With force a running container is killed first, and the remains of a runtime that was killed are removed.
+        """
+        kept = self.folder.load()
+        status = self.folder.status(kept)
+        if status != "stopped" and not force:
+            hint = "kill it first, or delete with --force"
+            raise WrongState("container %s: cannot be deleted, it is %s: %s" % (self.id, status, hint))
+        if status != "stopped":
+            self._destroy_process()
+        for entry in reversed(self.folder.journal()):
+            if entry["object"] == "cgroup":
+                cgroups.remove_paths(entry["paths"])
+        if self.report_fd >= 0:
+            os.close(self.report_fd)
+            self.report_fd = -1
+        try:
+            self.folder.remove()
+        except FileNotFoundError:
+            raise NotFound("container %s: was deleted meanwhile" % self.id) from None
+
+    def _destroy_process(self) -> None:
+        pid, started = self.folder.process()
+        pidfd = processes.open_process(pid, started)
+        if pidfd < 0:
+            return
+        try:
+            syscalls.pidfd_send_signal(pidfd, SIGKILL)
+            if not processes.wait_gone(pidfd, _KILL_TIMEOUT_S):
+                message = "container %s: pid %d did not end within %d s of SIGKILL"
+                raise OcilabError(message % (self.id, pid, _KILL_TIMEOUT_S))
+        except ProcessLookupError:
+            pass
+        finally:
+            os.close(pidfd)
+
+
+def create(
+    container_id: str,
+    bundle: str,
+    root: str = DEFAULT_ROOT,
+    stdio: list[int] | None = None,
+    preserved: list[int] | None = None,
+    debug: Warn = _ignore,
+    warn: Warn = _ignore,
+) -> Container:
+    """Create a container from the bundle; its process waits until start().
+
+    The init process is a child of the caller, who reaps it (Container.wait). Raises InvalidInput, NotFound,
+    AlreadyExists, Unsupported, KernelRefused, CommandNotFound, CommandNotExecutable; nothing is left behind then.
+    """
+    container = Container(container_id, root)
+    plan = creation.receive_bundle(bundle, debug, warn)
+    container.folder.reserve()
+    try:
+        made = creation.make(container.folder, plan, stdio, preserved or [])
+        container.report_fd = made.report_fd
+        container.folder.save(creation.new_state(container.folder, plan, made.pid))
+    except BaseException:
+        container.delete(force=True)
+        raise
+    return container
+
+
+def containers(root: str = DEFAULT_ROOT) -> list[Container]:
+    """All containers below root, by id."""
+    return [Container(folder.id, root) for folder in folders(root)]
+
+
+def _timestamp(nanoseconds: int) -> str:
+    """RFC 3339 with nanoseconds, in UTC."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + ".%09dZ" % rest
+

@@ -1,0 +1,127 @@
+# Copyright: (c) 2026, the ocilab.hosts authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
+"""What the host keeps of each container: /run/labrun/<id>/ with the journal, the state and the start FIFO.
+
+The journal names every kernel object before it is made, one JSON object a line, so that whoever finds the folder can
+undo all of it, whatever moment the runtime was killed at. The state is written once, when the container is created.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..linux import processes
+from ..linux.errors import AlreadyExists, InvalidInput, NotFound, OcilabError
+from ..spec import document
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+DEFAULT_ROOT = "/run/labrun"
+_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-")
+
+
+def check_id(container_id: str) -> None:
+    """Refuse what is not a container id (case R14). Raises InvalidInput."""
+    allowed = 0 < len(container_id) <= 255 and not set(container_id) - _ID_CHARACTERS
+    if not allowed or container_id in (".", ".."):
+        raise InvalidInput(
+            "container id %r: use 1 to 255 of the characters A-Z a-z 0-9 _ + . - (not '.' or '..')" % container_id
+        )
+
+
+class Folder:
+    """The state folder of one container, which need not exist."""
+
+    def __init__(self, root: str, container_id: str) -> None:
+        check_id(container_id)
+        self.root = root
+        self.id = container_id
+        self.path = os.path.join(root, container_id)
+        self.fifo = os.path.join(self.path, "exec.fifo")
+
+    def reserve(self) -> None:
+        """Make the folder: the one step that decides between concurrent creates (F03). Raises AlreadyExists."""
+        try:
+            os.mkdir(self.path, 0o700)
+        except FileNotFoundError:
+            os.makedirs(self.root, 0o700, exist_ok=True)
+            self.reserve()
+        except FileExistsError:
+            raise AlreadyExists("container %s: exists already in %s; delete it first" % (self.id, self.root)) from None
+        except OSError as error:
+            raise InvalidInput("state folder %s: %s" % (self.path, error.strerror.lower())) from None
+
+    def exists(self) -> bool:
+        return os.path.isdir(self.path)
+
+    def note(self, entry: dict[str, Any]) -> None:
+        """Append to the journal, before the object is made."""
+        self._write("journal", document.dump(entry) + b"\n", os.O_APPEND)
+
+    def journal(self) -> list[dict[str, Any]]:
+        """The journal's entries, oldest first; a last line cut short by a crash is left out: its object was not made."""
+        try:
+            fd = os.open(os.path.join(self.path, "journal"), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return []
+        with open(fd, "rb") as file:
+            lines = file.read().split(b"\n")[:-1]
+        return [document.parse(line, self.path + "/journal") for line in lines]
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write the state in one piece."""
+        self._write("state.json.new", document.dump(state), os.O_TRUNC)
+        os.rename(os.path.join(self.path, "state.json.new"), os.path.join(self.path, "state.json"))
+
+    def load(self) -> dict[str, Any]:
+        """What save() wrote; of a container that never got so far, what its journal knows. Raises NotFound."""
+        if not self.exists():
+            raise NotFound("container %s: does not exist in %s" % (self.id, self.root))
+        try:
+            return document.read(os.path.join(self.path, "state.json"))
+        except OcilabError:
+            return {"id": self.id, "pid": 0, "started": 0, "bundle": "", "annotations": {}, "half_made": True}
+
+    def process(self) -> tuple[int, int]:
+        """(pid, start time) of the init process, from the journal; (0, 0) before it was made."""
+        for entry in reversed(self.journal()):
+            if entry["object"] == "process":
+                return entry["pid"], entry["started"]
+        return 0, 0
+
+    def status(self, state: dict[str, Any]) -> str:
+        """'creating', 'created', 'running' or 'stopped' (runtime.md, state)."""
+        pid, started = (state["pid"], state["started"]) if state["pid"] else self.process()
+        if not processes.is_alive(pid, started):
+            return "stopped"
+        if state.get("half_made"):
+            return "creating"
+        return "created" if os.path.exists(self.fifo) else "running"
+
+    def remove(self) -> None:
+        """Remove the folder, the journal last."""
+        names = sorted(os.listdir(self.path), key=lambda name: name == "journal")
+        for name in names:
+            os.unlink(os.path.join(self.path, name))
+        os.rmdir(self.path)
+
+    def _write(self, name: str, data: bytes, flag: int) -> None:
+        path = os.path.join(self.path, name)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flag, 0o600)
+        try:
+            os.write(fd, data)
+        finally:
+            os.close(fd)
+
+
+def folders(root: str) -> list[Folder]:
+    """The folders of all containers below root, by id."""
+    try:
+        names = sorted(os.listdir(root))
+    except OSError:
+        return []
+    return [Folder(root, name) for name in names if not set(name) - _ID_CHARACTERS]

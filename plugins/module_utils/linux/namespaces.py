@@ -1,0 +1,101 @@
+# Copyright: (c) 2026, the ocilab.hosts authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
+"""Namespaces (namespaces(7)): their names in config.json, their clone flags, and the id maps of a user namespace."""
+
+from __future__ import annotations
+
+import os
+
+from . import files, syscalls
+from .errors import InvalidInput, KernelRefused
+
+# runtime-spec type -> (clone flag, file under /proc/PID/ns)
+KINDS = {
+    "pid": (syscalls.CLONE_NEWPID, "pid"),
+    "network": (syscalls.CLONE_NEWNET, "net"),
+    "mount": (syscalls.CLONE_NEWNS, "mnt"),
+    "ipc": (syscalls.CLONE_NEWIPC, "ipc"),
+    "uts": (syscalls.CLONE_NEWUTS, "uts"),
+    "user": (syscalls.CLONE_NEWUSER, "user"),
+    "cgroup": (syscalls.CLONE_NEWCGROUP, "cgroup"),
+}
+
+# The order of joining: the user namespace first, since it gives the right to join what it owns; pid and mount last.
+JOIN_ORDER = ("user", "ipc", "uts", "network", "cgroup", "pid", "mount")
+
+
+def new_flags(kinds: list[str]) -> int:
+    """The clone flags of the named kinds."""
+    flags = 0
+    for kind in kinds:
+        flags |= KINDS[kind][0]
+    return flags
+
+
+def shown_flags(kinds: list[str]) -> str:
+    """'CLONE_NEWPID|CLONE_NEWNS' for ['pid', 'mount'], as manual pages write it."""
+    names = {"network": "NET", "mount": "NS"}
+    return "|".join("CLONE_NEW" + names.get(kind, kind.upper()) for kind in kinds)
+
+
+def own(kind: str, pid: str = "self") -> str:
+    """The identity of a process's namespace, as 'pid:[4026531836]'; empty where the kernel lacks that kind."""
+    try:
+        return os.readlink("/proc/%s/ns/%s" % (pid, KINDS[kind][1]))
+    except OSError:
+        return ""
+
+
+def open_all(paths: dict[str, str]) -> list[tuple[str, int, str]]:
+    """(kind, descriptor, path) for the namespace files to join, in the order of joining.
+
+    Raises InvalidInput when a path is not a namespace of its kind (the kernel says so by the link's name).
+    """
+    opened: list[tuple[str, int, str]] = []
+    try:
+        for kind in JOIN_ORDER:
+            if kind in paths:
+                opened.append((kind, _open(kind, paths[kind]), paths[kind]))
+    except InvalidInput:
+        for _kind, fd, _path in opened:
+            os.close(fd)
+        raise
+    return opened
+
+
+def _open(kind: str, path: str) -> int:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise InvalidInput("%s namespace %s: %s" % (kind, path, error.strerror.lower())) from None
+    shown = os.readlink("/proc/self/fd/%d" % fd)
+    if not shown.startswith(KINDS[kind][1] + ":["):
+        os.close(fd)
+        raise InvalidInput("%s namespace %s: not a namespace of that type (%s)" % (kind, path, shown))
+    return fd
+
+
+def join(opened: list[tuple[str, int, str]]) -> None:
+    """setns(2) into each; a joined pid namespace counts for children only. Raises KernelRefused."""
+    for kind, fd, path in opened:
+        try:
+            syscalls.setns(fd, KINDS[kind][0], path)
+        except OSError as error:
+            raise KernelRefused("setns", "the %s namespace %s" % (kind, path), error.errno) from None
+        os.close(fd)
+
+
+def map_ids(pid: int, uid_mappings: list[dict[str, int]], gid_mappings: list[dict[str, int]]) -> None:
+    """Write the id maps of the process's new user namespace (user_namespaces(7)). Raises KernelRefused.
+
+    A mapping is {"containerID": int, "hostID": int, "size": int}, as in runtime-spec.
+    """
+    for name, mappings in (("uid_map", uid_mappings), ("gid_map", gid_mappings)):
+        lines = ["%d %d %d\n" % (item["containerID"], item["hostID"], item["size"]) for item in mappings]
+        try:
+            files.write("/proc/%d/%s" % (pid, name), "".join(lines).encode())
+        except OSError as error:
+            hint = "the ranges must not overlap, and the caller must own the host ids"
+            raise KernelRefused("write", "%s of the new user namespace" % name, error.errno, hint) from None

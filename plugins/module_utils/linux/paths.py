@@ -1,0 +1,102 @@
+# Copyright: (c) 2026, the ocilab.hosts authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
+"""Paths inside a directory that is not trusted, resolved by the kernel so that none leads out of it (openat2(2))."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+
+_OPENAT2 = 437  # the same number on every machine
+_NO_MAGICLINKS = 0x02
+_NO_SYMLINKS = 0x04
+_BENEATH = 0x08
+_IN_ROOT = 0x10
+_RETRIES = 128
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = [("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64)]
+
+
+_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_syscall.restype = ctypes.c_long
+_SIZE = ctypes.c_size_t(ctypes.sizeof(_OpenHow))
+_NUMBER = ctypes.c_long(_OPENAT2)
+
+
+def _openat2(dir_fd: int, path: str, flags: int, mode: int, resolve: int) -> int:
+    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
+    encoded = os.fsencode(path) or b"."
+    for _attempt in range(_RETRIES):
+        fd: int = _syscall(_NUMBER, ctypes.c_int(dir_fd), encoded, ctypes.byref(how), _SIZE)
+        if fd >= 0:
+            return fd
+        number = ctypes.get_errno()
+        # EAGAIN: something was renamed or mounted meanwhile, and the kernel could not prove that the path stays inside.
+        if number != errno.EAGAIN:
+            raise OSError(number, os.strerror(number), path)
+    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), path)
+
+
+def open_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
+    """Open path as a process whose root directory is root_fd would: '..' and absolute links stay inside.
+
+    The descriptor is close-on-exec. Raises OSError.
+    """
+    return _openat2(root_fd, path, flags, mode, _IN_ROOT | _NO_MAGICLINKS)
+
+
+def open_beneath(dir_fd: int, path: str, flags: int, mode: int = 0) -> int:
+    """Open the relative path below dir_fd, which passes no symbolic link. Raises OSError: ELOOP at a link, EXDEV."""
+    return _openat2(dir_fd, path, flags, mode, _BENEATH | _NO_SYMLINKS | _NO_MAGICLINKS)
+
+
+def mkdirs_in_root(root_fd: int, path: str, mode: int = 0o755) -> int:
+    """Open the directory at path inside the root (O_PATH), making what is missing. Raises OSError.
+
+    A missing part behind '..' is refused (EINVAL): where it would lie depends on what is made before it.
+    """
+    flags = os.O_PATH | os.O_DIRECTORY
+    try:
+        return open_in_root(root_fd, path, flags)
+    except FileNotFoundError:
+        pass
+    parent, _slash, name = path.rstrip("/").rpartition("/")
+    if name in ("", ".", ".."):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
+    parent_fd = mkdirs_in_root(root_fd, parent or "/", mode)
+    try:
+        os.mkdir(name, mode, dir_fd=parent_fd)
+    except FileExistsError:
+        pass  # made meanwhile, or a dangling link, which the next open refuses
+    finally:
+        os.close(parent_fd)
+    return open_in_root(root_fd, path, flags)
+
+
+def fd_path(fd: int) -> str:
+    """The name by which another system call reaches an open file (proc(5))."""
+    return "/proc/self/fd/%d" % fd
+
+
+def read_regular(root_fd: int, path: str, max_bytes: int) -> bytes:
+    """The content of a regular file inside the root; a FIFO, a device or a larger file is refused (case R13).
+
+    Raises OSError; EFBIG for a file of more than max_bytes, EINVAL for what is not a regular file.
+    """
+    fd = open_in_root(root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        if status.st_size > max_bytes:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+        with open(fd, "rb", closefd=False) as file:
+            return file.read(max_bytes)
+    finally:
+        os.close(fd)

@@ -1,0 +1,61 @@
+# Copyright: (c) 2026, the ocilab.hosts authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
+"""Processes as the kernel identifies them: by pid and start time, so that a reused pid is never taken for another."""
+
+from __future__ import annotations
+
+import os
+import select
+
+from . import files, syscalls
+
+
+def start_time(pid: int) -> int:
+    """When the process started, in clock ticks since boot (proc(5), stat field 22); 0 when it is gone or a zombie."""
+    try:
+        stat = files.read("/proc/%d/stat" % pid)
+    except OSError:
+        return 0
+    # The name in parentheses may hold spaces and parentheses itself: the fields are counted from its end.
+    fields = stat[stat.rfind(b")") + 2 :].split()
+    if fields[0] in (b"Z", b"X"):
+        return 0
+    return int(fields[19])
+
+
+def is_alive(pid: int, started: int) -> bool:
+    """True while the process that had this pid and start time lives; a zombie does not."""
+    return pid > 0 and started != 0 and start_time(pid) == started
+
+
+def open_process(pid: int, started: int) -> int:
+    """A pidfd of that very process, or -1 when it is gone; the caller closes it."""
+    try:
+        pidfd = syscalls.pidfd_open(pid)
+    except OSError:
+        return -1
+    if is_alive(pid, started):
+        return pidfd
+    os.close(pidfd)
+    return -1
+
+
+def wait_gone(pidfd: int, timeout_s: float) -> bool:
+    """Wait until the process of the pidfd has ended; False when it still lives after timeout_s seconds."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(int(timeout_s * 1000)))
+
+
+def exit_code(status: int) -> int:
+    """A wait status (wait(2)) as shells and runc report it: the code itself, or 128 plus the signal's number."""
+    if os.WIFSIGNALED(status):
+        return 128 + os.WTERMSIG(status)
+    return os.WEXITSTATUS(status)
+
+
+def wait(pid: int) -> int:
+    """Wait for a child and return its exit code. Raises ChildProcessError when it is not ours."""
+    return exit_code(os.waitpid(pid, 0)[1])

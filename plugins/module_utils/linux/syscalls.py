@@ -1,0 +1,236 @@
+# Copyright: (c) 2026, the ocilab.hosts authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
+"""The system calls that Python's os module lacks (for Python 3.8), by ctypes; each raises OSError and is traced.
+
+All ctypes objects are made when this module is imported: after pivot_root nothing may be looked up any more (R22).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+from . import trace
+
+# Numbers by machine (asm/unistd.h); those from 424 on are the same everywhere.
+_BY_MACHINE = {
+    "x86_64": {"clone": 56, "pivot_root": 155, "setns": 308, "unshare": 272, "keyctl": 250},
+    "aarch64": {"clone": 220, "pivot_root": 41, "setns": 268, "unshare": 97, "keyctl": 219},
+}
+_SAME = {"pidfd_send_signal": 424, "pidfd_open": 434, "close_range": 436, "mount_setattr": 442}
+
+MS_RDONLY = 0x1
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_REMOUNT = 0x20
+MS_BIND = 0x1000
+MS_MOVE = 0x2000
+MS_REC = 0x4000
+MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
+MNT_DETACH = 2
+
+CLONE_NEWTIME = 0x80
+CLONE_PARENT = 0x8000
+CLONE_NEWNS = 0x20000
+CLONE_NEWCGROUP = 0x2000000
+CLONE_NEWUTS = 0x4000000
+CLONE_NEWIPC = 0x8000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+SIGCHLD = 17
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_KEEPCAPS = 8
+PR_SET_NAME = 15
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+
+CLOSE_RANGE_CLOEXEC = 4
+KEYCTL_JOIN_SESSION_KEYRING = 1
+
+machine = os.uname().machine
+_numbers = dict(_BY_MACHINE.get(machine, {}), **_SAME)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_syscall = _libc.syscall
+_syscall.restype = ctypes.c_long
+_mount = _libc.mount
+_mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
+_umount2 = _libc.umount2
+_umount2.argtypes = [ctypes.c_char_p, ctypes.c_int]
+_prctl = _libc.prctl
+_prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong]
+_sethostname = _libc.sethostname
+_sethostname.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
+_setdomainname = _libc.setdomainname
+_setdomainname.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
+_long = ctypes.c_long
+
+
+def is_supported_machine() -> bool:
+    """True where the system call numbers are known: x86_64 and aarch64."""
+    return machine in _BY_MACHINE
+
+
+def _check(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def raw(name: str, *arguments: object) -> int:
+    """syscall(2) by name; integers are passed as long. Not traced. Raises OSError."""
+    converted = [_long(argument) if isinstance(argument, int) else argument for argument in arguments]
+    return _check(_syscall(_long(_numbers[name]), *converted))
+
+
+def mount(source: bytes, target: bytes, kind: bytes, flags: int, data: bytes = b"", shown: str = "") -> None:
+    """mount(2); shown is the target as a person knows it when target is a file descriptor's path."""
+    name = shown or target.decode("utf-8", "replace")
+    arguments = (source.decode("utf-8", "replace"), name, kind.decode(), hex(flags), data.decode("utf-8", "replace"))
+    trace.call("mount", arguments, _do_mount, source, target, kind, flags, data)
+
+
+def _do_mount(source: bytes, target: bytes, kind: bytes, flags: int, data: bytes) -> None:
+    _check(_mount(source, target, kind or None, flags, data or None))
+
+
+def umount(target: bytes, flags: int = MNT_DETACH) -> None:
+    """umount2(2)."""
+    trace.call("umount2", (target.decode("utf-8", "replace"), hex(flags)), _do_umount, target, flags)
+
+
+def _do_umount(target: bytes, flags: int) -> None:
+    _check(_umount2(target, flags))
+
+
+def pivot_root(new_root: bytes, put_old: bytes) -> None:
+    """pivot_root(2)."""
+    trace.call("pivot_root", (new_root.decode(), put_old.decode()), raw, "pivot_root", new_root, put_old)
+
+
+def unshare(flags: int, shown: str) -> None:
+    """unshare(2); shown names the namespaces."""
+    trace.call("unshare", (shown,), raw, "unshare", flags)
+
+
+def setns(fd: int, flags: int, shown: str) -> None:
+    """setns(2); shown is the namespace file's path."""
+    trace.call("setns", (shown,), raw, "setns", fd, flags)
+
+
+def prctl(option: int, value: int, shown: str) -> None:
+    """prctl(2) with one argument; shown is the call's constant, as PR_SET_NO_NEW_PRIVS."""
+    trace.call("prctl", (shown, value), _do_prctl, option, value)
+
+
+def _do_prctl(option: int, value: int) -> None:
+    _check(_prctl(option, value, 0, 0, 0))
+
+
+def set_process_name(name: bytes) -> None:
+    """The name that ps(1) shows, at most 15 bytes (prctl PR_SET_NAME)."""
+    buffer = ctypes.create_string_buffer(name[:15])
+    _check(_prctl(PR_SET_NAME, ctypes.addressof(buffer), 0, 0, 0))
+
+
+def sethostname(name: bytes) -> None:
+    """sethostname(2)."""
+    trace.call("sethostname", (name.decode("utf-8", "replace"),), _do_sethostname, name)
+
+
+def _do_sethostname(name: bytes) -> None:
+    _check(_sethostname(name, len(name)))
+
+
+def setdomainname(name: bytes) -> None:
+    """setdomainname(2)."""
+    trace.call("setdomainname", (name.decode("utf-8", "replace"),), _do_setdomainname, name)
+
+
+def _do_setdomainname(name: bytes) -> None:
+    _check(_setdomainname(name, len(name)))
+
+
+def join_session_keyring() -> None:
+    """A new anonymous session keyring (keyctl(2)), so that the caller's keys are not inherited."""
+    trace.call("keyctl", ("KEYCTL_JOIN_SESSION_KEYRING",), raw, "keyctl", KEYCTL_JOIN_SESSION_KEYRING, 0)
+
+
+def close_others(keep: list[int]) -> None:
+    """Close every descriptor above 2 that is not in keep (close_range(2), Linux 5.9; else one by one)."""
+    first = 3
+    try:
+        for fd in sorted(keep):
+            if fd > first:
+                raw("close_range", first, fd - 1, 0)
+            first = max(first, fd + 1)
+        raw("close_range", first, 0xFFFFFFFF, 0)
+    except OSError:
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) > 2 and int(name) not in keep:
+                try:
+                    os.close(int(name))
+                except OSError:
+                    pass  # the descriptor of the listing itself
+
+
+def mark_close_on_exec(first: int) -> None:
+    """Every file descriptor from first on is closed by the next execve(2) (close_range(2), Linux 5.11; else one by one)."""
+    trace.call("close_range", (first, "max", "CLOSE_RANGE_CLOEXEC"), _do_mark_close_on_exec, first)
+
+
+def _do_mark_close_on_exec(first: int) -> None:
+    try:
+        raw("close_range", first, 0xFFFFFFFF, CLOSE_RANGE_CLOEXEC)
+    except OSError:
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) >= first:
+                try:
+                    os.set_inheritable(int(name), False)
+                except OSError:
+                    pass  # the descriptor of the listing itself
+
+
+def pidfd_open(pid: int) -> int:
+    """pidfd_open(2): a close-on-exec descriptor that polls readable when the process has ended."""
+    return raw("pidfd_open", pid, 0)
+
+
+def pidfd_send_signal(pidfd: int, signal: int) -> None:
+    """pidfd_send_signal(2)."""
+    trace.call("pidfd_send_signal", (pidfd, signal), raw, "pidfd_send_signal", pidfd, signal, 0, 0)
+
+
+_python = ctypes.pythonapi
+_before_fork = _python.PyOS_BeforeFork
+_after_fork_parent = _python.PyOS_AfterFork_Parent
+_after_fork_child = _python.PyOS_AfterFork_Child
+# With the interpreter's lock held over the call: between a clone and its after-fork hooks no other thread may run.
+_locked_syscall = ctypes.PyDLL(None, use_errno=True).syscall
+_locked_syscall.restype = ctypes.c_long
+
+
+def clone(flags: int, shown: str) -> int:
+    """clone(2) without a stack of its own, that is fork(2) into new namespaces: 0 in the child, its pid in the parent.
+
+    One call does what fork and unshare would do in two, and a new pid namespace needs no process in between.
+    """
+    return trace.call("clone", (shown,), _do_clone, flags)
+
+
+def _do_clone(flags: int) -> int:
+    _before_fork()
+    pid = _locked_syscall(_long(_numbers["clone"]), _long(flags | SIGCHLD), _long(0), _long(0), _long(0), _long(0))
+    if pid == 0:
+        _after_fork_child()
+        return 0
+    _after_fork_parent()
+    return _check(pid)
