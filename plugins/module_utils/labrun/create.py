@@ -83,18 +83,19 @@ def make(folder: Folder, plan: Plan, stdio: list[int] | None, preserved: list[in
     """
     linux = plan.config.get("linux") or {}
     host = cgroups.detect()
-    cgroup = host.at(linux.get("cgroupsPath") or "/labrun/" + folder.id)
+    cgroup = host.at(linux.get("cgroupsPath") or "/labrun-" + folder.id)
     plan.cgroup_mounts = _cgroup_mounts(plan, cgroup)
     pipes = child.Pipes()
     pid = 0
     try:
+        entry = create_cgroup(folder, cgroup, linux.get("resources") or {})
         fifo_fd = _make_fifo(folder)
-        pid = create_namespaces(plan, pipes, fifo_fd, stdio, preserved)
+        pid = create_namespaces(plan, entry, pipes, fifo_fd, stdio, preserved)
         os.close(fifo_fd)
+        entry.close()
         pipes.close_child_ends()
         folder.note({"object": "process", "pid": pid, "started": processes.start_time(pid)})
         _prepare_child(plan, pid)
-        create_cgroup(folder, cgroup, linux.get("resources") or {}, pid)
         os.write(pipes.go_write, child.GO)
         report = child.receive_report(pipes.report_read)
         if not report.get("ready"):
@@ -122,7 +123,9 @@ def _make_fifo(folder: Folder) -> int:
     return os.open(folder.fifo, os.O_RDWR | os.O_CLOEXEC)
 
 
-def create_namespaces(plan: Plan, pipes: Any, fifo_fd: int, stdio: list[int] | None, preserved: list[int]) -> int:
+def create_namespaces(
+    plan: Plan, entry: cgroups.Entry, pipes: Any, fifo_fd: int, stdio: list[int] | None, preserved: list[int]
+) -> int:
     """Step 2: a child in new and joined namespaces, which waits for the word to go on; its pid on the host."""
     trace.step("create_namespaces")
     # The cgroup namespace comes in step 3, when the child is where that namespace's root is to be.
@@ -130,16 +133,16 @@ def create_namespaces(plan: Plan, pipes: Any, fifo_fd: int, stdio: list[int] | N
     report_fd = pipes.report_write
 
     def body() -> None:
-        child.init(plan, fifo_fd, report_fd)
+        child.init(plan, entry, fifo_fd, report_fd)
 
     def start_child() -> None:
         pipes.close_parent_ends()
-        child.run_child(pipes, [fifo_fd] + preserved, stdio, body)
+        child.run_child(pipes, [fifo_fd] + entry.descriptors() + preserved, stdio, body)
 
-    return spawn(plan.joined, new_kinds, start_child)
+    return spawn(plan.joined, new_kinds, entry.clone_into, start_child)
 
 
-def spawn(joined: dict[str, str], new_kinds: list[str], start_child: Callable[[], None]) -> int:
+def spawn(joined: dict[str, str], new_kinds: list[str], into_cgroup: int, start_child: Callable[[], None]) -> int:
     """Clone a child of ours into namespaces: joined ones by path, then new ones. start_child() must not return.
 
     A joined pid namespace counts for children only, so a process in between joins and clones for us (CLONE_PARENT).
@@ -149,7 +152,7 @@ def spawn(joined: dict[str, str], new_kinds: list[str], start_child: Callable[[]
     shown = namespaces.shown_flags(new_kinds) or "no new namespace"
     if not joined:
         try:
-            pid = syscalls.clone(flags, shown)
+            pid = syscalls.clone(flags, shown, into_cgroup)
         except OSError as error:
             raise KernelRefused("clone", shown, error.errno, "see container_host_info for what this host allows") from None
         if pid == 0:
@@ -159,7 +162,7 @@ def spawn(joined: dict[str, str], new_kinds: list[str], start_child: Callable[[]
     read_fd, write_fd = os.pipe()
     between = os.fork()
     if between == 0:
-        _join_and_clone(opened, flags, shown, write_fd, start_child)
+        _join_and_clone(opened, flags, shown, into_cgroup, write_fd, start_child)
     os.close(write_fd)
     for _kind, fd, _path in opened:
         os.close(fd)
@@ -171,11 +174,13 @@ def spawn(joined: dict[str, str], new_kinds: list[str], start_child: Callable[[]
     return int(answer)
 
 
-def _join_and_clone(opened: Any, flags: int, shown: str, write_fd: int, start_child: Callable[[], None]) -> None:
+def _join_and_clone(
+    opened: Any, flags: int, shown: str, into_cgroup: int, write_fd: int, start_child: Callable[[], None]
+) -> None:
     try:
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0, "PR_SET_DUMPABLE")  # case R04
         namespaces.join(opened)
-        pid = syscalls.clone(flags | syscalls.CLONE_PARENT, shown)
+        pid = syscalls.clone(flags | syscalls.CLONE_PARENT, shown, into_cgroup)
         if pid == 0:
             os.close(write_fd)
             start_child()
@@ -201,13 +206,16 @@ def _prepare_child(plan: Plan, pid: int) -> None:
             raise KernelRefused("write", "oomScoreAdj %d" % score, error.errno, hint) from None
 
 
-def create_cgroup(folder: Folder, cgroup: Any, resources: dict[str, Any], pid: int) -> None:
-    """Step 3: the cgroup, noted before it is made, with its limits, and the waiting child in it."""
+def create_cgroup(folder: Folder, cgroup: cgroups.Cgroup, resources: dict[str, Any]) -> cgroups.Entry:
+    """Step 3: the cgroup, noted before it is made, with its limits, and the way into it for the child.
+
+    It comes before step 2 in time, for the child is to be cloned into it; the cgroup namespace follows in the child.
+    """
     trace.step("create_cgroup")
     folder.note({"object": "cgroup", "paths": list(cgroup.paths.values())})
     cgroup.create()
     cgroup.set(resources)
-    cgroup.add(pid)
+    return cgroup.entry()
 
 
 def _abandon(pid: int, cgroup: Any) -> None:

@@ -60,11 +60,13 @@ def execute(
 def _start(
     container: Container, prepared: process.Prepared, joined: dict[str, str], stdio: list[int] | None, preserved: list[int]
 ) -> int:
-    cgroup_paths = [entry["paths"] for entry in container.folder.journal() if entry["object"] == "cgroup"]
+    noted = [item["paths"] for item in container.folder.journal() if item["object"] == "cgroup"]
+    entry = cgroups.Entry(noted[0])
     pipes = child.Pipes()
 
     def body() -> None:
         os.setsid()
+        entry.enter()
         if "user" in joined:
             os.setresgid(0, 0, 0)
             os.setresuid(0, 0, 0)
@@ -72,13 +74,12 @@ def _start(
 
     def start_child() -> None:
         pipes.close_parent_ends()
-        child.run_child(pipes, preserved, stdio, body)
+        child.run_child(pipes, entry.descriptors() + preserved, stdio, body)
 
     try:
-        pid = creation.spawn(joined, [], start_child)
+        pid = creation.spawn(joined, [], entry.clone_into, start_child)
+        entry.close()
         pipes.close_child_ends()
-        for paths in cgroup_paths:
-            cgroups.add_to_paths(paths, pid)
         os.write(pipes.go_write, child.GO)
         os.close(pipes.go_write)
         report = child.receive_report(pipes.report_read)

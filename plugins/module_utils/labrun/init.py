@@ -10,6 +10,7 @@ The child writes one JSON line to its report pipe: {"ready": true, "trace": [...
 from __future__ import annotations
 
 import os
+import sys
 
 from ..linux import errors, namespaces, syscalls, trace
 from ..linux.errors import KernelRefused, OcilabError
@@ -55,6 +56,7 @@ def run_child(pipes: Pipes, keep: list[int], stdio: list[int] | None, body: Call
     not be in reach of the container (case R03). stdio: three descriptors for 0 to 2, or None to inherit them.
     """
     try:
+        trace.take()  # those before the clone are the runtime's own
         if stdio:
             for number, fd in enumerate(stdio):
                 os.dup2(fd, number)
@@ -62,6 +64,7 @@ def run_child(pipes: Pipes, keep: list[int], stdio: list[int] | None, body: Call
         if os.read(pipes.go_read, 1) != GO:
             os._exit(1)  # the runtime was killed before the kernel objects were complete
         os.close(pipes.go_read)
+        _forget_imports()
         body()
     except OcilabError as error:
         _report(pipes.report_write, {"error": type(error).__name__, "message": str(error)})
@@ -71,6 +74,13 @@ def run_child(pipes: Pipes, keep: list[int], stdio: list[int] | None, body: Call
     except BaseException as error:
         _report(pipes.report_write, {"error": "OcilabError", "message": "in the container: %r (a bug of labrun)" % error})
     os._exit(1)
+
+
+def _forget_imports() -> None:
+    """From here on no import can find anything: what the container put on a path must never be run (case R22)."""
+    sys.meta_path.clear()
+    sys.path_hooks.clear()
+    sys.path.clear()
 
 
 def _report(fd: int, message: dict[str, Any]) -> None:
@@ -107,14 +117,15 @@ def raise_reported(report: dict[str, Any]) -> None:
     raise kind(str(report["message"]))
 
 
-def init(plan: Any, fifo_fd: int, report_fd: int) -> None:
-    """The container's first process: steps 4 and 5. plan is create.Plan."""
+def init(plan: Any, entry: Any, fifo_fd: int, report_fd: int) -> None:
+    """The container's first process: the end of step 3, then steps 4 and 5. plan is create.Plan, entry cgroups.Entry."""
     os.setsid()
+    trace.step("create_cgroup")
+    entry.enter()
     if plan.new_user_namespace:
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
     if plan.new_cgroup_namespace:
-        trace.step("create_cgroup")
         syscalls.unshare(syscalls.CLONE_NEWCGROUP, namespaces.shown_flags(["cgroup"]))
     trace.step("build_rootfs")
     if plan.config.get("hostname"):

@@ -16,10 +16,10 @@ from . import trace
 
 # Numbers by machine (asm/unistd.h); those from 424 on are the same everywhere.
 _BY_MACHINE = {
-    "x86_64": {"clone": 56, "pivot_root": 155, "setns": 308, "unshare": 272, "keyctl": 250},
-    "aarch64": {"clone": 220, "pivot_root": 41, "setns": 268, "unshare": 97, "keyctl": 219},
+    "x86_64": {"pivot_root": 155, "setns": 308, "unshare": 272, "keyctl": 250},
+    "aarch64": {"pivot_root": 41, "setns": 268, "unshare": 97, "keyctl": 219},
 }
-_SAME = {"pidfd_send_signal": 424, "pidfd_open": 434, "close_range": 436, "mount_setattr": 442}
+_SAME = {"pidfd_send_signal": 424, "pidfd_open": 434, "clone3": 435, "close_range": 436, "mount_setattr": 442}
 
 MS_RDONLY = 0x1
 MS_NOSUID = 0x2
@@ -218,17 +218,37 @@ _locked_syscall = ctypes.PyDLL(None, use_errno=True).syscall
 _locked_syscall.restype = ctypes.c_long
 
 
-def clone(flags: int, shown: str) -> int:
-    """clone(2) without a stack of its own, that is fork(2) into new namespaces: 0 in the child, its pid in the parent.
+CLONE_INTO_CGROUP = 0x200000000
 
-    One call does what fork and unshare would do in two, and a new pid namespace needs no process in between.
+
+class _CloneArguments(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_uint64)
+        for name in (
+            "flags pidfd child_tid parent_tid exit_signal stack stack_size tls set_tid set_tid_size cgroup".split()
+        )
+    ]
+
+
+def clone(flags: int, shown: str, into_cgroup: int = -1) -> int:
+    """clone3(2) without a stack of its own, that is fork(2) into new namespaces: 0 in the child, its pid in the parent.
+
+    into_cgroup: the descriptor of the cgroup v2 directory that the child is to be in, or -1. One call does what fork,
+    unshare and a move would do in three, and a new pid namespace needs no process in between.
     """
-    return trace.call("clone", (shown,), _do_clone, flags)
+    return trace.call("clone3", (shown,), _do_clone, flags, into_cgroup)
 
 
-def _do_clone(flags: int) -> int:
+def _do_clone(flags: int, into_cgroup: int) -> int:
+    # With CLONE_PARENT the child's exit signal is that of the caller's own parent, and must not be given.
+    arguments = _CloneArguments(flags=flags, exit_signal=0 if flags & CLONE_PARENT else SIGCHLD)
+    if into_cgroup >= 0:
+        arguments.flags |= CLONE_INTO_CGROUP
+        arguments.cgroup = into_cgroup
+    pointer, size = ctypes.byref(arguments), _long(ctypes.sizeof(arguments))
+    number = _long(_numbers["clone3"])
     _before_fork()
-    pid = _locked_syscall(_long(_numbers["clone"]), _long(flags | SIGCHLD), _long(0), _long(0), _long(0), _long(0))
+    pid: int = _locked_syscall(number, pointer, size)
     if pid == 0:
         _after_fork_child()
         return 0

@@ -10,7 +10,7 @@ import errno
 import os
 import time
 
-from .. import files, mounts
+from .. import files, mounts, trace
 from ..errors import InvalidInput, KernelRefused, OcilabError, Unsupported
 from . import devices, v1, v2
 
@@ -54,12 +54,10 @@ class Cgroups:
         self.controllers = sorted({name for hierarchy in hierarchies for name in hierarchy.controllers})
 
     def at(self, path: str) -> Cgroup:
-        """The cgroup at cgroupsPath: from the hierarchies' roots, or below /labrun when relative. Raises InvalidInput."""
+        """The cgroup at cgroupsPath, from each hierarchy's root. Raises InvalidInput."""
         parts = [part for part in path.split("/") if part not in ("", ".")]
         if not parts or ".." in parts or "\0" in path:
             raise InvalidInput("cgroupsPath %r: a path below the cgroup root without '..' is expected" % path)
-        if not path.startswith("/"):
-            parts.insert(0, "labrun")
         return Cgroup(self, "/".join(parts))
 
 
@@ -159,9 +157,9 @@ class Cgroup:
                 return
         raise Unsupported("access to devices cannot be limited: there is neither a devices controller nor cgroup2")
 
-    def add(self, pid: int) -> None:
-        """Move the process into the cgroup in every hierarchy. Raises KernelRefused."""
-        add_to_paths(list(self.paths.values()), pid)
+    def entry(self) -> Entry:
+        """The way into this cgroup for a process that is about to be cloned."""
+        return Entry(list(self.paths.values()))
 
     def mounts_for_container(self) -> list[CgroupMount]:
         """For each hierarchy what a mount inside the container needs."""
@@ -172,13 +170,47 @@ class Cgroup:
         remove_paths(list(self.paths.values()))
 
 
-def add_to_paths(paths: list[str], pid: int) -> None:
-    """Move the process into each of the cgroup directories. Raises KernelRefused."""
-    for path in paths:
+class Entry:
+    """The way of a new process into a cgroup: cloned into it on v2, by its own write to `tasks` on v1.
+
+    Moving another process makes the kernel wait for an RCU grace period (5 to 15 ms when nothing else moves); a thread
+    that moves itself alone, and a clone(2) into a cgroup, do not wait.
+    """
+
+    def __init__(self, paths: list[str]) -> None:
+        self.clone_into = -1
+        self.tasks: list[tuple[str, int]] = []
         try:
-            files.write(path + "/cgroup.procs", b"%d" % pid)
+            for path in paths:
+                self._open(path)
         except OSError as error:
-            raise KernelRefused("write", path + "/cgroup.procs", error.errno) from None
+            self.close()
+            raise KernelRefused("open", str(error.filename), error.errno) from None
+
+    def _open(self, path: str) -> None:
+        try:
+            self.tasks.append((path + "/tasks", os.open(path + "/tasks", os.O_WRONLY | os.O_CLOEXEC)))
+        except FileNotFoundError:  # v2 has none
+            self.clone_into = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def descriptors(self) -> list[int]:
+        """What the child needs open for enter()."""
+        return [fd for _path, fd in self.tasks]
+
+    def enter(self) -> None:
+        """Called by the new process, which was cloned with clone_into. Raises KernelRefused."""
+        for path, fd in self.tasks:
+            try:
+                trace.call("write", (path, "0"), os.write, fd, b"0")
+            except OSError as error:
+                raise KernelRefused("write", path, error.errno) from None
+            os.close(fd)
+
+    def close(self) -> None:
+        """Called by the runtime when the child has been cloned."""
+        for fd in self.descriptors() + [self.clone_into]:
+            if fd >= 0:
+                os.close(fd)
 
 
 def processes(paths: list[str]) -> set[int]:
@@ -213,7 +245,7 @@ def kill(paths: list[str], timeout_s: float = 10.0) -> None:
 def remove_paths(paths: list[str]) -> None:
     """Kill what still runs in the cgroup directories and remove them, with all below; silent where they are gone.
 
-    The parent /labrun goes with the last of its containers. Raises OcilabError when a directory stays busy.
+    Raises OcilabError when a directory stays busy.
     """
     for path in paths:
         try:
@@ -225,13 +257,6 @@ def remove_paths(paths: list[str]) -> None:
                 raise KernelRefused("rmdir", "cgroup " + path, error.errno) from None
             kill(paths)
             _remove_tree(path)
-    for path in paths:
-        parent = path.rpartition("/")[0]
-        if parent.endswith("/labrun"):
-            try:
-                os.rmdir(parent)
-            except OSError:
-                pass  # other containers are in it, or it is gone
 
 
 def _remove_tree(top: str) -> None:
