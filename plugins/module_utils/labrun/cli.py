@@ -276,7 +276,7 @@ def _exec(parsed: Parsed, log: Log, _output: TextIO) -> int:
         if "--cwd" in parsed.options:
             changes["cwd"] = parsed.options["--cwd"]
         described = execute.process_for(found, parsed.words[1:], changes)
-    pid = execute.execute(found, described, log.warn)
+    pid = execute.execute(found, described, log.debug, log.warn)
     _write_pid_file(parsed, pid)
     return 0 if "--detach" in parsed.options else _wait_forwarding(pid)
 

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     Warn = Callable[[str], None]
 
 _KILL_TIMEOUT_S = 10.0
+_MONITOR_TIMEOUT_S = 2.0
 SIGKILL = 9
+SIGTERM = 15
 
 
 def _ignore(_text: str) -> None:
@@ -89,6 +91,33 @@ class Container:
         if report:
             child.raise_reported(report)
 
+    def stop(self, timeout_s: float) -> None:
+        """SIGTERM, and SIGKILL when the process has not ended after timeout_s seconds. Raises NotFound, OcilabError."""
+        pidfd = processes.open_process(*self.folder.process())
+        if pidfd < 0:
+            return
+        try:
+            syscalls.pidfd_send_signal(pidfd, SIGTERM)
+            if not processes.wait_gone(pidfd, timeout_s):
+                self._destroy_process()
+        except ProcessLookupError:
+            pass
+        finally:
+            os.close(pidfd)
+
+    def exit_code(self) -> int | None:
+        """How the process ended, by the monitor's record; None while it runs or where no monitor watched it."""
+        try:
+            with open(os.path.join(self.folder.path, "exit")) as file:
+                return int(file.read())
+        except (OSError, ValueError):
+            return None
+
+    def noted(self, name: str) -> dict[str, Any]:
+        """The journal's last entry of that object; {} without one."""
+        entries = [entry for entry in self.folder.journal() if entry["object"] == name]
+        return entries[-1] if entries else {}
+
     def wait(self) -> int:
         """The exit code of the container's process, which must be a child of the caller. Raises ChildProcessError."""
         pid, _started = self.folder.process()
@@ -122,6 +151,10 @@ class Container:
         for entry in reversed(self.folder.journal()):
             if entry["object"] == "cgroup":
                 cgroups.remove_paths(entry["paths"])
+            elif entry["object"] == "monitor":
+                self._await_monitor(entry["pid"], entry["started"])
+            elif entry["object"] == "log" and os.path.exists(entry["path"]):
+                os.unlink(entry["path"])
         if self.report_fd >= 0:
             os.close(self.report_fd)
             self.report_fd = -1
@@ -129,6 +162,13 @@ class Container:
             self.folder.remove()
         except FileNotFoundError:
             raise NotFound("container %s: was deleted meanwhile" % self.id) from None
+
+    def _await_monitor(self, pid: int, started: int) -> None:
+        """The monitor writes the exit status into the folder; it ends by itself when the container has."""
+        pidfd = processes.open_process(pid, started) if pid != os.getpid() else -1
+        if pidfd >= 0:
+            processes.wait_gone(pidfd, _MONITOR_TIMEOUT_S)
+            os.close(pidfd)
 
     def _destroy_process(self) -> None:
         pid, started = self.folder.process()
@@ -154,16 +194,20 @@ def create(
     preserved: list[int] | None = None,
     debug: Warn = _ignore,
     warn: Warn = _ignore,
+    notes: list[dict[str, Any]] | None = None,
 ) -> Container:
     """Create a container from the bundle; its process waits until start().
 
-    The init process is a child of the caller, who reaps it (Container.wait). Raises InvalidInput, NotFound,
+    The init process is a child of the caller, who reaps it (Container.wait); notes go into the journal before anything
+    is made. Raises InvalidInput, NotFound,
     AlreadyExists, Unsupported, KernelRefused, CommandNotFound, CommandNotExecutable; nothing is left behind then.
     """
     container = Container(container_id, root)
     plan = creation.receive_bundle(bundle, debug, warn)
     container.folder.reserve()
     try:
+        for note in notes or []:
+            container.folder.note(note)
         made = creation.make(container.folder, plan, stdio, preserved or [])
         container.report_fd = made.report_fd
         container.folder.save(creation.new_state(container.folder, plan, made.pid))

@@ -64,7 +64,7 @@ def receive_bundle(bundle: str, debug: Warn, warn: Warn) -> Plan:
     if not os.path.isdir(rootfs):
         raise InvalidInput("%s: root.path: %s is not a directory" % (path, rootfs))
     profile = (config.get("linux") or {}).get("seccomp")
-    return Plan(bundle, config, rootfs, process.Prepared(config["process"], profile, warn))
+    return Plan(bundle, config, rootfs, process.Prepared(config["process"], profile, debug, warn))
 
 
 class Created:

@@ -35,6 +35,7 @@ def process_for(container: Container, args: list[str], changes: dict[str, Any]) 
 def execute(
     container: Container,
     described: dict[str, Any],
+    debug: Callable[[str], None],
     warn: Callable[[str], None],
     stdio: list[int] | None = None,
     preserved: list[int] | None = None,
@@ -47,11 +48,11 @@ def execute(
     state = container.state()
     if state["status"] != "running":
         raise WrongState("container %s: cannot exec in it, it is %s" % (container.id, state["status"]))
-    validate.shape(described, fields.PROCESS, "process", "exec", warn)
+    validate.shape(described, fields.PROCESS, "process", "exec", debug)
     validate.process(described, "exec: process")
     config = document.read(os.path.join(state["bundle"], "config.json"))
     linux: dict[str, Any] = config.get("linux") or {}  # type: ignore[assignment]
-    prepared = process.Prepared(described, linux.get("seccomp"), warn)
+    prepared = process.Prepared(described, linux.get("seccomp"), debug, warn)
     kinds = [item["type"] for item in linux.get("namespaces") or []]
     joined = {kind: "/proc/%d/ns/%s" % (state["pid"], namespaces.KINDS[kind][1]) for kind in kinds}
     return _start(container, prepared, joined, stdio, preserved or [])

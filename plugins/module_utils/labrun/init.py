@@ -67,12 +67,12 @@ def run_child(pipes: Pipes, keep: list[int], stdio: list[int] | None, body: Call
         _forget_imports()
         body()
     except OcilabError as error:
-        _report(pipes.report_write, {"error": type(error).__name__, "message": str(error)})
+        report(pipes.report_write, {"error": type(error).__name__, "message": str(error)})
         os._exit(error.exit_code)
     except OSError as error:
-        _report(pipes.report_write, {"error": "OcilabError", "message": "in the container: %s" % error})
+        report(pipes.report_write, {"error": "OcilabError", "message": "in the container: %s" % error})
     except BaseException as error:
-        _report(pipes.report_write, {"error": "OcilabError", "message": "in the container: %r (a bug of labrun)" % error})
+        report(pipes.report_write, {"error": "OcilabError", "message": "in the container: %r (a bug of labrun)" % error})
     os._exit(1)
 
 
@@ -83,7 +83,8 @@ def _forget_imports() -> None:
     sys.path.clear()
 
 
-def _report(fd: int, message: dict[str, Any]) -> None:
+def report(fd: int, message: dict[str, Any]) -> None:
+    """Write one line to a report pipe; silent where nobody listens any more."""
     data = document.dump(message) + b"\n"
     try:
         while data:
@@ -94,7 +95,7 @@ def _report(fd: int, message: dict[str, Any]) -> None:
 
 def report_ready(fd: int) -> None:
     """Tell the runtime that the child only waits for its start."""
-    _report(fd, {"ready": True, "trace": trace.take()})
+    report(fd, {"ready": True, "trace": trace.take()})
 
 
 def receive_report(fd: int) -> dict[str, Any]:
@@ -109,12 +110,12 @@ def receive_report(fd: int) -> dict[str, Any]:
     return document.parse(data, "the report of the container's init") if data else {}
 
 
-def raise_reported(report: dict[str, Any]) -> None:
+def raise_reported(told: dict[str, Any]) -> None:
     """Raise the error that a child reported."""
-    kind = getattr(errors, str(report.get("error")), OcilabError)
+    kind = getattr(errors, str(told.get("error")), OcilabError)
     if not isinstance(kind, type) or not issubclass(kind, OcilabError) or kind is KernelRefused:
         kind = OcilabError
-    raise kind(str(report["message"]))
+    raise kind(str(told["message"]))
 
 
 def init(plan: Any, entry: Any, fifo_fd: int, report_fd: int) -> None:

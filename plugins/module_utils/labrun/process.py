@@ -40,7 +40,13 @@ _prlimit.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.POINTER(_Rlimit), ctypes
 class Prepared:
     """A process object of config.json, ready to be applied without any look-up."""
 
-    def __init__(self, process: dict[str, Any], profile: dict[str, Any] | None, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        process: dict[str, Any],
+        profile: dict[str, Any] | None,
+        debug: Callable[[str], None],
+        warn: Callable[[str], None],
+    ) -> None:
         user = process.get("user") or {}
         self.args = [os.fsencode(item) for item in process["args"]]
         self.environment = _environment(process.get("env") or [])
@@ -56,7 +62,7 @@ class Prepared:
         ]
         self.no_new_privileges = bool(process.get("noNewPrivileges"))
         self.capabilities = capabilities.prepare(process.get("capabilities") or {}, warn)
-        self.seccomp = seccomp.prepare(profile, warn) if profile else None
+        self.seccomp = seccomp.prepare(profile, debug) if profile else None
 
 
 def _environment(entries: list[str]) -> dict[bytes, bytes]:

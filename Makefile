@@ -1,0 +1,54 @@
+# `make compare` and `make test` are all that a newcomer needs; `make help` lists the rest.
+# Every path is relative: the checkout's own may hold spaces.
+PYTHON ?= python3
+OUTPUT ?= build/compare
+SITE = .venv/site
+RUN = PYTHONUNBUFFERED=1 .venv/bin/python
+
+.PHONY: help compare test lint sanity bench labrun venv clean check-host packages
+
+help:
+	@echo "make compare   build a bundle, run it in labrun and in every engine found here, write $(OUTPUT)/report.html (root)"
+	@echo "make test      lint, and run every test (root; TEST_ENGINES=none installs and needs no engine)"
+	@echo "make lint      ansible-lint, ruff, mypy, yamllint, shellcheck, changelog, ansible-test sanity"
+	@echo "make bench     hold labrun's speed against runc's (root)"
+	@echo "make labrun    build the command build/bin/labrun"
+	@echo "make clean     remove what make made"
+
+venv: .venv/.run
+
+.venv/.run: requirements.txt constraints.txt scripts/make-venv
+	@scripts/make-venv "$(PYTHON)" requirements.txt
+	@touch $@
+
+.venv/.test: .venv/.run requirements-test.txt
+	@scripts/make-venv "$(PYTHON)" requirements-test.txt
+	@touch $@
+
+check-host:
+	@scripts/check-host
+
+compare: check-host .venv/.run
+	@ANSIBLE_CONFIG=playbooks/ansible.cfg .venv/bin/python -m ansible playbook -i localhost, -c local ocilab.hosts.compare \
+	  -e "compare_output_dir='$(OUTPUT)'" -e "compare_base_dir='$(CURDIR)'"
+
+labrun:
+	@/usr/bin/python3 scripts/build-labrun build/bin/labrun
+
+packages:
+	@scripts/test-packages
+
+lint: packages .venv/.test
+	@scripts/lint
+
+sanity: .venv/.test
+	@scripts/sanity
+
+test: packages lint
+	@$(RUN) -m pytest -rs tests/unit tests/integration
+
+bench: check-host .venv/.test packages labrun
+	@$(RUN) tests/benchmarks/bench.py
+
+clean:
+	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .ansible

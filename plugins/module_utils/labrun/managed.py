@@ -1,0 +1,133 @@
+# Copyright: (c) 2026, the ocilab.hosts authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
+"""Containers as a wish: what is to be done to bring one into a state, and doing it (for labrun_container)."""
+
+from __future__ import annotations
+
+import os
+
+from ..images.store import Image, Store
+from ..linux.errors import InvalidInput, NotFound
+from . import bundle as bundles
+from . import container as life
+from . import monitor
+from .explain import steps
+from .state import check_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Wanted:
+    """A container as a module asks for it. With an image it owns its bundle, <data_root>/bundles/<id>."""
+
+    def __init__(self, container_id: str, root: str, data_root: str, bundle: str | None, stop_timeout_s: float) -> None:
+        check_id(container_id)
+        self.container = life.Container(container_id, root)
+        self.own_bundle = bundles.Bundle(os.path.join(data_root, "bundles", container_id))
+        self.bundle_path = bundle or self.own_bundle.path
+        self.log_path = os.path.join(data_root, "logs", container_id + ".log")
+        self.stop_timeout_s = stop_timeout_s
+        self.image: Image | None = None
+        self.config: dict[str, Any] = {}
+
+    def describe_image(self, name: str, store: Store, layers_root: str, options: dict[str, Any]) -> None:
+        """Take the image and the options of labrun/bundle.py. Raises NotFound, InvalidInput."""
+        path = self.own_bundle.path
+        self.own_bundle, self.image, self.config = bundles.prepare(path, name, store, options)
+        self.store = store
+        self.layers_root = layers_root
+
+    def differs(self) -> bool:
+        """Whether the present container is another one than the one that is wanted."""
+        if os.path.realpath(self.bundle_path) != self.container.folder.load()["bundle"]:
+            return True
+        return self.image is not None and self.own_bundle.config() != self.config
+
+    def shown(self) -> dict[str, Any]:
+        """The container's state with log_path and exit_code; {} when there is none."""
+        try:
+            state = self.container.state()
+        except NotFound:
+            return {}
+        state["log_path"] = self.container.noted("log").get("path", "")
+        state["exit_code"] = self.container.exit_code()
+        return state
+
+
+def plan(wanted: Wanted, state: str) -> list[str]:
+    """The actions that bring the container into the state: delete, create, start, stop; [] when it is in it."""
+    status = wanted.shown().get("status", "")
+    if state == "absent":
+        return ["delete"] if status or wanted.own_bundle.config() is not None else []
+    if state == "stopped":
+        if not status:
+            raise NotFound("container %s: does not exist, so that it cannot be stopped" % wanted.container.id)
+        return [] if status == "stopped" else ["stop"]
+    if wanted.image is None and not os.path.exists(os.path.join(wanted.bundle_path, "config.json")):
+        raise InvalidInput("bundle %s: there is no config.json in it" % wanted.bundle_path)
+    anew = ["create", "start"] if state == "started" else ["create"]
+    if not status:
+        return anew
+    if wanted.differs() or status == "creating" or (state == "started" and status == "stopped"):
+        return ["delete", *anew]
+    return ["start"] if state == "started" and status == "created" else []
+
+
+def predict(before: dict[str, Any], actions: list[str]) -> dict[str, Any]:
+    """What the state will be like after the actions, as far as it can be known beforehand."""
+    result = dict(before)
+    for action in actions:
+        result = {} if action == "delete" else dict(result)
+        if action == "create":
+            result["status"] = "created"
+        elif action == "start":
+            result["status"] = "running"
+        elif action == "stop":
+            result.update(status="stopped", pid=0)
+    return result
+
+
+def carry_out(wanted: Wanted, actions: list[str], explain: bool) -> dict[str, Any]:
+    """Do the actions. {"steps": the five steps of labrun/explain.py, "warnings": [text]} where it created.
+
+    Raises what create() raises; a container and a bundle that could not be completed are removed again.
+    """
+    result: dict[str, Any] = {}
+    for action in actions:
+        if action == "delete":
+            _delete(wanted, keep_bundle="create" in actions)
+        elif action == "stop":
+            wanted.container.stop(wanted.stop_timeout_s)
+        elif action == "create":
+            result = _create(wanted, "start" in actions, explain)
+        elif action == "start" and "create" not in actions:
+            wanted.container.start()
+    return result
+
+
+def _delete(wanted: Wanted, keep_bundle: bool) -> None:
+    if wanted.container.folder.exists():
+        wanted.container.stop(wanted.stop_timeout_s)
+        wanted.container.delete(force=True)
+    if not keep_bundle or wanted.image is None:
+        wanted.own_bundle.remove()
+
+
+def _create(wanted: Wanted, run: bool, explain: bool) -> dict[str, Any]:
+    if wanted.image is not None:
+        wanted.own_bundle.create(wanted.image, wanted.store, wanted.layers_root, wanted.config)
+    try:
+        folder = wanted.container.folder
+        report = monitor.start_container(
+            folder.id, wanted.bundle_path, folder.root, wanted.log_path, run, explain
+        )
+    except BaseException:
+        if wanted.image is not None:
+            wanted.own_bundle.remove()
+        raise
+    program = (wanted.config or bundles.Bundle(wanted.bundle_path).config() or {})["process"]["args"]
+    return {"steps": steps(report["trace"], " ".join(program)) if explain else [], "warnings": report["warnings"]}

@@ -1,0 +1,194 @@
+# Copyright: (c) 2026, the ocilab.hosts authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
+"""The monitor: the small process that stays with a container which a module has started (conmon's and a shim's place).
+
+It creates the container as its child, holds its standard streams, writes them to a log in the CRI's format, reaps what
+the container leaves to it, and records the exit code.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from ..linux import processes, syscalls, trace
+from ..linux.errors import OcilabError
+from . import container as life
+from . import init as child
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_LINE_BYTES = 16384  # a longer line is logged in parts, as the CRI asks
+
+
+def start_container(container_id: str, bundle: str, root: str, log_path: str, run: bool, explain: bool) -> dict[str, Any]:
+    """Create a container under a monitor of its own, and start it if run; returns when that is done.
+
+    The result is {"trace": records (linux/trace.py; empty unless explain), "warnings": [text]}. Raises what create()
+    and start() raise; nothing is left behind then.
+    """
+    read_fd, write_fd = os.pipe()
+    between = os.fork()
+    if between == 0:
+        os.setsid()
+        if os.fork() == 0:
+            _main(container_id, bundle, root, log_path, run, explain, write_fd)
+        os._exit(0)
+    os.close(write_fd)
+    os.waitpid(between, 0)
+    report = child.receive_report(read_fd)
+    os.close(read_fd)
+    if "error" in report or not report:
+        child.raise_reported(report or {"message": "container %s: its monitor was killed" % container_id})
+    return report
+
+
+def _main(container_id: str, bundle: str, root: str, log_path: str, run: bool, explain: bool, report_fd: int) -> None:
+    """The monitor's life; never returns."""
+    code = 1
+    try:
+        _detach(report_fd)
+        if explain:
+            trace.begin()
+        monitor = _Monitor(container_id, root, log_path)
+        monitor.create(bundle, run)
+        child.report(report_fd, {"trace": trace.take(), "warnings": monitor.warnings})
+        os.close(report_fd)
+        trace.end()
+        monitor.watch()
+        code = 0
+    except OcilabError as error:
+        child.report(report_fd, {"error": type(error).__name__, "message": str(error)})
+    except BaseException as error:
+        child.report(report_fd, {"error": "OcilabError", "message": "monitor: %r" % error})
+    os._exit(code)
+
+
+def _detach(report_fd: int) -> None:
+    """Let go of all that the module's process had open, so that nobody waits for the monitor to end."""
+    os.chdir("/")
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    syscalls.close_others([report_fd])
+    syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1, "PR_SET_CHILD_SUBREAPER")
+    syscalls.set_process_name(b"labrun-monitor")
+
+
+class _Monitor:
+    def __init__(self, container_id: str, root: str, log_path: str) -> None:
+        self.id = container_id
+        self.root = root
+        self.log_path = log_path
+        self.warnings: list[str] = []
+        self.streams: dict[int, _Stream] = {}
+
+    def create(self, bundle: str, run: bool) -> None:
+        """Create the container with pipes for its output, and start it if run."""
+        own = {"object": "monitor", "pid": os.getpid(), "started": processes.start_time(os.getpid())}
+        notes = [own, {"object": "log", "path": self.log_path}]
+        out_read, out_write = os.pipe()
+        err_read, err_write = os.pipe()
+        warn = self.warnings.append
+        stdio = [0, out_write, err_write]
+        self.container = life.create(self.id, bundle, self.root, stdio, warn=warn, notes=notes)
+        os.close(out_write)
+        os.close(err_write)
+        try:
+            os.makedirs(os.path.dirname(self.log_path), mode=0o700, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+            log_fd = os.open(self.log_path, flags, 0o600)
+            self.streams = {out_read: _Stream(log_fd, b"stdout"), err_read: _Stream(log_fd, b"stderr")}
+            if run:
+                self.container.start()
+        except BaseException:
+            self.container.delete(force=True)
+            raise
+
+    def watch(self) -> None:
+        """Copy the output to the log until the container's process has ended and its output is read."""
+        pid, _started = self.container.folder.process()
+        pidfd = syscalls.pidfd_open(pid)
+        poll = select.poll()
+        for fd in [*self.streams, pidfd] + ([self.container.report_fd] if self.container.report_fd >= 0 else []):
+            poll.register(fd, select.POLLIN)
+        open_streams = set(self.streams)
+        ended = False
+        while not ended or open_streams:
+            # Once the process has ended, only what is already in the pipes counts: a descendant may hold them open.
+            events = poll.poll(0 if ended else None)
+            if ended and not events:
+                break
+            for fd, _event in events:
+                if fd == pidfd:
+                    ended = True
+                    poll.unregister(pidfd)
+                elif fd == self.container.report_fd:
+                    self._log_failed_start(fd)
+                    poll.unregister(fd)
+                elif not self._copy(fd):
+                    poll.unregister(fd)
+                    open_streams.discard(fd)
+        self._record_exit(pid)
+
+    def _log_failed_start(self, fd: int) -> None:
+        report = child.receive_report(fd)
+        if report:
+            next(iter(self.streams.values())).write(("labrun: %s\n" % report.get("message")).encode())
+
+    def _copy(self, fd: int) -> bool:
+        """Log what the pipe holds; False at its end."""
+        data = os.read(fd, 1 << 16)
+        if data:
+            self.streams[fd].write(data)
+        else:
+            self.streams[fd].end()
+        return bool(data)
+
+    def _record_exit(self, pid: int) -> None:
+        for stream in self.streams.values():
+            stream.end()
+        code = processes.wait(pid)
+        temporary = os.path.join(self.container.folder.path, "exit.new")
+        try:
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            os.write(fd, b"%d" % code)
+            os.close(fd)
+            os.rename(temporary, temporary[:-4])
+        except FileNotFoundError:
+            pass  # the container has been deleted, and with it all that would ask
+
+
+class _Stream:
+    """One stream in the CRI's log format: time, stream, F for a full line or P for a part of one, and the text."""
+
+    def __init__(self, log_fd: int, name: bytes) -> None:
+        self.log_fd = log_fd
+        self.name = name
+        self.rest = b""
+
+    def write(self, data: bytes) -> None:
+        lines = (self.rest + data).split(b"\n")
+        self.rest = lines.pop()
+        now = _now()
+        output = [b"%s %s F %s\n" % (now, self.name, line) for line in lines]
+        while len(self.rest) >= _LINE_BYTES:
+            output.append(b"%s %s P %s\n" % (now, self.name, self.rest[:_LINE_BYTES]))
+            self.rest = self.rest[_LINE_BYTES:]
+        os.write(self.log_fd, b"".join(output))
+
+    def end(self) -> None:
+        """Log a last line that has no end."""
+        if self.rest:
+            os.write(self.log_fd, b"%s %s P %s\n" % (_now(), self.name, self.rest))
+            self.rest = b""
+
+
+def _now() -> bytes:
+    seconds, rest = divmod(time.time_ns(), 1000000000)
+    return (time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + ".%09dZ" % rest).encode()

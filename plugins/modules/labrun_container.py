@@ -1,0 +1,174 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+
+# Copyright: (c) 2026, the ocilab.hosts authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: labrun_container
+short_description: Manage containers of labrun, without an engine and without a daemon
+version_added: 0.1.0
+description:
+  - Creates, starts, stops and deletes containers through the kernel's namespaces and cgroups.
+  - A small monitor process stays with each container, keeps its log and records its exit code.
+author:
+  - ocilab.hosts authors (@ocilab)
+extends_documentation_fragment:
+  - ocilab.hosts.attributes
+  - ocilab.hosts.attributes.store
+  - ocilab.hosts.attributes.bundle
+attributes:
+  idempotent:
+    support: partial
+    details:
+      - A container whose process has ended by itself is started again by O(state=started).
+options:
+  name:
+    description: The container's id.
+    type: str
+    required: true
+  state:
+    description:
+      - The state that the container is to be in.
+      - A container that differs from the options is deleted and created anew, but not by V(stopped) and V(absent).
+    type: str
+    choices: [created, started, stopped, absent]
+    default: started
+  image:
+    description:
+      - The image. The container gets a bundle of its own, which goes when the container goes.
+      - Either this or O(bundle) is required for V(created) and V(started).
+    type: str
+  bundle:
+    description: A bundle that exists, made by M(ocilab.hosts.labrun_bundle) or by any other tool; it is left as it is.
+    type: path
+  explain:
+    description: Whether to return the five steps of the start with their system calls.
+    type: bool
+    default: false
+  stop_timeout:
+    description: Seconds between C(SIGTERM) and C(SIGKILL).
+    type: float
+    default: 10
+  root:
+    description: Where the state of containers is kept.
+    type: path
+    default: /run/labrun
+  data_root:
+    description: Where bundles of containers and their logs are kept.
+    type: path
+    default: /var/lib/labrun
+"""
+
+EXAMPLES = r"""
+- name: Run a container with limits
+  ocilab.hosts.labrun_container:
+    name: web
+    image: lab/busybox:1
+    command: [/bin/sleep, "3600"]
+    memory: 64M
+    pids_limit: 20
+    explain: true
+  register: result
+
+- name: Delete it
+  ocilab.hosts.labrun_container:
+    name: web
+    state: absent
+"""
+
+RETURN = r"""
+container:
+  description: The container after the run; in check mode before it. Empty when there is none.
+  returned: always
+  type: dict
+  sample:
+    id: web
+    status: running
+    pid: 4242
+    bundle: /var/lib/labrun/bundles/web
+    log_path: /var/lib/labrun/logs/web.log
+    exit_code: null
+actions:
+  description: What was done, or in check mode would be done, in order.
+  returned: always
+  type: list
+  elements: str
+  sample: [create, start]
+explain:
+  description: The five steps of the start. Empty when nothing was started.
+  returned: when O(explain=true)
+  type: list
+  elements: dict
+  contains:
+    step:
+      description: The step's name, as the function in labrun.
+      type: str
+      returned: always
+    purpose:
+      description: What the step is for.
+      type: str
+      returned: always
+    duration_us:
+      description: Microseconds in the step's system calls.
+      type: int
+      returned: always
+    system_calls:
+      description: Each with call, arguments, duration_us, result and effect.
+      type: list
+      elements: dict
+      returned: always
+"""
+
+from ansible_collections.ocilab.hosts.plugins.module_utils import arguments
+from ansible_collections.ocilab.hosts.plugins.module_utils.glue import run_module
+from ansible_collections.ocilab.hosts.plugins.module_utils.images.store import Store
+from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import managed
+
+
+def run(module):
+    params = module.params
+    wanted = managed.Wanted(
+        params["name"], params["root"], params["data_root"], params["bundle"], params["stop_timeout"]
+    )
+    if params["image"]:
+        options = arguments.bundle_options(params)
+        wanted.describe_image(params["image"], Store(params["store"]), params["layers"], options)
+    plan = managed.plan(wanted, params["state"])
+    before = wanted.shown()
+    done = {} if module.check_mode else managed.carry_out(wanted, plan, params["explain"])
+    result = {"changed": bool(plan), "actions": plan, "container": wanted.shown()}
+    for warning in done.get("warnings", []):
+        module.warn(warning)
+    if params["explain"]:
+        result["explain"] = done.get("steps", [])
+    if module._diff:
+        after = managed.predict(before, plan)
+        result["diff"] = {"before": before, "after": after}
+    return result
+
+
+def main():
+    argument_spec = dict(
+        arguments.STORE,
+        **arguments.BUNDLE,
+        name={"type": "str", "required": True},
+        state={"type": "str", "choices": ["created", "started", "stopped", "absent"], "default": "started"},
+        image={"type": "str"},
+        bundle={"type": "path"},
+        explain={"type": "bool", "default": False},
+        stop_timeout={"type": "float", "default": 10},
+        root={"type": "path", "default": "/run/labrun"},
+        data_root={"type": "path", "default": "/var/lib/labrun"},
+    )
+    both = [("image", "bundle")]
+    needs = [("state", "created", ["image", "bundle"], True), ("state", "started", ["image", "bundle"], True)]
+    run_module(argument_spec, run, mutually_exclusive=both, required_if=needs)
+
+
+if __name__ == "__main__":
+    main()
