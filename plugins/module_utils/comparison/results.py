@@ -50,6 +50,26 @@ def _detected(item: engine.Engine) -> dict[str, Any]:
         return {"available": False, "version": None, "unavailable_reason": reason, "kind": item.kind, "notes": ""}
 
 
+def predict(host: str, image_name: str, store: Store, plan: dict[str, Any]) -> dict[str, Any]:
+    """The document of measure() before anything is measured: engines without samples. Raises NotFound."""
+    store.get(image_name)
+    described = {name: dict(found, benchmarks={}) for name, found in detect(plan["engines"]).items()}
+    return _document(host, tempfile.gettempdir(), plan, described, [])
+
+
+def _document(
+    host: str, work_dir: str, plan: dict[str, Any], engines: dict[str, Any], order: list[dict[str, Any]]
+) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "host": host,
+        "environment": environment.record(work_dir),
+        "plan": plan,
+        "engines": engines,
+        "order": order,
+    }
+
+
 def measure(host: str, image_name: str, store: Store, layers_root: str, plan: dict[str, Any]) -> dict[str, Any]:
     """Run the plan on every engine found; the document of results. Raises NotFound, InvalidInput, KernelRefused.
 
@@ -76,14 +96,7 @@ def measure(host: str, image_name: str, store: Store, layers_root: str, plan: di
         benchmark.run()
         for item in prepared:
             described[item.name]["benchmarks"] = benchmark.results[item.name]
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "host": host,
-            "environment": environment.record(work_dir),
-            "plan": plan,
-            "engines": described,
-            "order": benchmark.order,
-        }
+        return _document(host, work_dir, plan, described, benchmark.order)
     finally:
         _clean_up(prepared, bundle, work_dir)
 
