@@ -29,7 +29,7 @@ check-host:
 	@scripts/check-host
 
 compare: check-host .venv/.run
-	@ANSIBLE_CONFIG=playbooks/ansible.cfg .venv/bin/python -m ansible playbook -i localhost, -c local ocilab.hosts.compare \
+	@ANSIBLE_CONFIG=playbooks/ansible.cfg .venv/bin/python -m ansible playbook ocilab.hosts.compare \
 	  -e "compare_output_dir='$(OUTPUT)'" -e "compare_base_dir='$(CURDIR)'"
 
 labrun:

@@ -90,7 +90,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-results:
+document:
   description: The document of results; docs/results.schema.json describes it.
   returned: always
   type: dict
@@ -115,7 +115,7 @@ def run(module):
         document = results.predict(host, params["image"], store, plan)
     else:
         document = results.measure(host, params["image"], store, params["layers"], plan)
-    return {"changed": False, "results": document}
+    return {"changed": False, "document": document}
 
 
 def main():

@@ -24,7 +24,7 @@ def checked(plan: dict[str, Any], engines: tuple[str, ...]) -> dict[str, Any]:
     if unknown:
         allowed = ", ".join([*_DEFAULTS, "engines"])
         raise InvalidInput("plan: %r is not a setting of a plan; use %s" % (unknown[0], allowed))
-    result = dict(_DEFAULTS, engines=list(engines), **plan)
+    result = dict(dict(_DEFAULTS, engines=list(engines)), **plan)
     for name, (low, high) in _NUMBERS.items():
         value = result[name]
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:

@@ -102,6 +102,11 @@ def _decode(text: str, name: str) -> object:
         value, end = make_scanner(context)(stripped, 0)
     except StopIteration as stop:
         raise ValueError("a value is expected at character %d" % stop.value) from None
+    except SystemError:  # the scanner finds no class for its error unless the json package is there already
+        import json
+
+        json.loads(text)
+        raise
     if end != len(stripped):
         raise ValueError("something follows the value at character %d" % end)
     return value

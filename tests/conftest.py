@@ -1,0 +1,141 @@
+# Copyright: (c) 2026, the ocilab.hosts authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tests share: skips with their reasons, a root filesystem, a bundle, the labrun command, a Docker daemon."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import command
+from ansible_collections.ocilab.hosts.plugins.module_utils.spec import runtime, seccomp
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+APPLETS = ("cat", "echo", "false", "id", "ls", "sh", "sleep", "true")
+
+
+def pytest_collection_modifyitems(items):
+    no_engines = os.environ.get("TEST_ENGINES") == "none"
+    for item in items:
+        if item.get_closest_marker("root") and os.geteuid() != 0:
+            item.add_marker(pytest.mark.skip(reason="needs root"))
+        for marker in ("engines", "browser"):
+            if item.get_closest_marker(marker) and no_engines:
+                item.add_marker(pytest.mark.skip(reason=f"TEST_ENGINES=none leaves out what needs {marker}"))
+
+
+@pytest.fixture(scope="session")
+def rootfs(tmp_path_factory):
+    """A root filesystem of Debian's static busybox."""
+    busybox = Path("/bin/busybox")
+    if not busybox.exists():
+        pytest.skip("there is no /bin/busybox; install busybox-static")
+    root = tmp_path_factory.mktemp("busybox") / "rootfs"
+    for name in ("bin", "dev", "etc", "proc", "sys", "tmp"):
+        (root / name).mkdir(parents=True)
+    shutil.copy(busybox, root / "bin" / "busybox")
+    for applet in APPLETS:
+        (root / "bin" / applet).symlink_to("busybox")
+    (root / "etc" / "passwd").write_text("root:x:0:0:root:/:/bin/sh\nstudent:x:1000:1001::/:/bin/sh\n")
+    (root / "etc" / "group").write_text("root:x:0:\nlab:x:2000:student\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def labrun(tmp_path_factory):
+    """The command, as `make labrun` builds it."""
+    path = tmp_path_factory.mktemp("bin") / "labrun"
+    command.write_executable(str(path), "/usr/bin/python3" if os.access("/usr/bin/python3", os.X_OK) else "")
+    return path
+
+
+class BundleFolder:
+    """A bundle over a copy of the root filesystem, whose configuration a test changes."""
+
+    def __init__(self, path, rootfs, labrun):
+        self.path = path
+        self.labrun_path = labrun
+        self.state = path / "state"
+        shutil.copytree(rootfs, path / "rootfs", symlinks=True)
+        self.config = runtime.config(["/bin/true"], seccomp.default_profile(os.uname().machine))
+
+    def write(self):
+        (self.path / "config.json").write_text(json.dumps(self.config))
+
+    def labrun(self, *words, **keywords):
+        """Run the command; its output goes to files, for a created container keeps it open."""
+        arguments = [str(self.labrun_path), "--root", str(self.state), *words]
+        with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+            result = subprocess.run(arguments, stdout=output, stderr=errors, timeout=60, check=False, **keywords)
+            for file in (output, errors):
+                file.seek(0)
+            result.stdout, result.stderr = output.read(), errors.read()
+        return result
+
+    def run(self, *args, name="test"):
+        """Run args in a container of this bundle."""
+        if args:
+            self.config["process"]["args"] = list(args)
+        self.write()
+        return self.labrun("run", "--bundle", str(self.path), name)
+
+    def shell(self, script):
+        """What the script prints in a container."""
+        result = self.run("/bin/sh", "-c", script)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    def assert_nothing_left(self, name="test"):
+        assert not (self.state / name).exists()
+        left = subprocess.run(["find", "/sys/fs/cgroup", "-name", f"labrun-{name}"], capture_output=True, text=True, check=True)
+        assert left.stdout == ""
+
+
+@pytest.fixture
+def bundle(tmp_path, rootfs, labrun):
+    made = BundleFolder(tmp_path, rootfs, labrun)
+    yield made
+    if made.state.exists():
+        for folder in made.state.iterdir():
+            made.labrun("delete", "--force", folder.name)
+
+
+@pytest.fixture(scope="session")
+def dockerd(tmp_path_factory):
+    """A Docker daemon of our own; the value for DOCKER_HOST."""
+    if not shutil.which("dockerd"):
+        pytest.skip("dockerd is not installed")
+    base = tmp_path_factory.mktemp("dockerd")
+    address = f"unix://{base}/docker.sock"
+    before = set(_docker_cgroups())
+    arguments = ["dockerd", "--data-root", str(base / "data"), "--exec-root", str(base / "exec"), "--host", address]
+    arguments += ["--pidfile", str(base / "pid"), "--iptables=false", "--bridge=none"]
+    with open(base / "log", "wb") as log:
+        daemon = subprocess.Popen(arguments, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 60
+        while subprocess.run(["docker", "--host", address, "info"], capture_output=True, check=False).returncode != 0:
+            if daemon.poll() is not None or time.monotonic() > deadline:
+                pytest.fail("dockerd does not start: " + (base / "log").read_text()[-800:])
+            time.sleep(0.3)
+        yield address
+    finally:
+        daemon.terminate()
+        daemon.wait(timeout=60)
+        for mount in reversed(Path("/proc/self/mounts").read_text().splitlines()):
+            target = mount.split()[1]
+            if target.startswith(str(base)):
+                subprocess.run(["umount", "-l", target], check=False)
+        for path in set(_docker_cgroups()) - before:
+            subprocess.run(["find", path, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";"], check=False)
+
+
+def _docker_cgroups():
+    return [str(path) for pattern in ("*/docker", "docker") for path in Path("/sys/fs/cgroup").glob(pattern)]

@@ -1,0 +1,263 @@
+# Copyright: (c) 2026, the ocilab.hosts authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""labrun as a command, on a real kernel: what the process in the container sees, and how bad input ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+
+import pytest
+
+pytestmark = pytest.mark.root
+
+
+def status_field(text, name):
+    return next(line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith(name + ":"))
+
+
+def test_run_passes_output_and_exit_code_on_and_leaves_nothing(bundle):
+    result = bundle.run("/bin/sh", "-c", "echo hello; echo problem >&2; exit 7")
+    assert (result.stdout, result.stderr, result.returncode) == ("hello\n", "problem\n", 7)
+    bundle.assert_nothing_left()
+
+
+def test_the_namespaces_are_its_own(bundle):
+    kinds = ("pid", "net", "mnt", "uts", "ipc", "cgroup")
+    seen = bundle.shell("for n in pid net mnt uts ipc cgroup; do ls -l /proc/self/ns/$n; done; cat /proc/sys/kernel/hostname")
+    for kind in kinds:
+        assert os.readlink(f"/proc/self/ns/{kind}") not in seen
+    assert seen.splitlines()[-1] == "labrun"
+
+
+def test_user_namespace_maps_ids(bundle):
+    linux = bundle.config["linux"]
+    linux["namespaces"].append({"type": "user"})
+    linux["uidMappings"] = linux["gidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    os.chmod(bundle.path, 0o755)
+    for parent in bundle.path.parents:
+        if str(parent).startswith("/tmp/"):
+            os.chmod(parent, 0o755)
+    seen = bundle.shell("id -u; cat /proc/self/uid_map")
+    assert seen.split() == ["0", "0", "100000", "65536"]
+
+
+def test_capabilities_are_exact_and_absent_means_none(bundle):
+    del bundle.config["process"]["capabilities"]
+    seen = bundle.shell("cat /proc/self/status")
+    assert {status_field(seen, name) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+    bundle.config["process"]["capabilities"] = {"bounding": ["CAP_KILL"], "permitted": ["CAP_KILL"], "effective": ["CAP_KILL"]}
+    seen = bundle.shell("cat /proc/self/status")
+    assert [int(status_field(seen, name), 16) for name in ("CapBnd", "CapPrm", "CapEff", "CapInh")] == [32, 32, 32, 0]
+
+
+def test_unknown_capability_is_a_warning(bundle):
+    bundle.config["process"]["capabilities"]["bounding"].append("CAP_FROM_THE_FUTURE")
+    result = bundle.run()
+    assert result.returncode == 0
+    assert "CAP_FROM_THE_FUTURE" in result.stderr
+
+
+def test_identity_limits_and_no_new_privileges(bundle):
+    process = bundle.config["process"]
+    process["user"] = {"uid": 1000, "gid": 1001, "additionalGids": [2000], "umask": 0o77}
+    process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}]
+    process["env"].append("COLOUR=blue")
+    process["cwd"] = "/made/here"
+    seen = bundle.shell("cat /proc/self/status; cat /proc/self/limits; umask; pwd; echo $COLOUR")
+    assert status_field(seen, "Uid").split() == ["1000"] * 4
+    assert status_field(seen, "Gid").split() == ["1001"] * 4
+    assert status_field(seen, "Groups") == "2000"
+    assert status_field(seen, "NoNewPrivs") == "1"
+    assert status_field(seen, "Seccomp") == "2"
+    assert status_field(seen, "SigIgn") == "0" * 16
+    assert "Max open files            100                  200" in seen
+    assert seen.splitlines()[-3:] == ["0077", "/made/here", "blue"]
+
+
+def test_only_standard_streams_are_open(bundle):
+    bundle.config["process"]["args"] = ["/bin/ls", "/proc/self/fd"]
+    bundle.write()
+    leaked = os.open("/", os.O_RDONLY)
+    os.set_inheritable(leaked, True)
+    try:
+        result = bundle.labrun("run", "--bundle", str(bundle.path), "test", pass_fds=[leaked])
+    finally:
+        os.close(leaked)
+    assert result.stdout.split() == ["0", "1", "2", "3"]  # 3 is the listing itself
+
+
+def test_limits_are_in_the_cgroup(bundle):
+    resources = bundle.config["linux"]["resources"]
+    resources["memory"] = {"limit": 64 << 20}
+    resources["cpu"] = {"period": 100000, "quota": 50000, "shares": 512}
+    resources["pids"] = {"limit": 17}
+    seen = bundle.shell(
+        "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/cpu/cpu.cfs_quota_us"
+        " 2>/dev/null || cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max /sys/fs/cgroup/cpu.max"
+    )
+    assert seen.split() in (["67108864", "17", "50000"], ["67108864", "17", "50000", "100000"])
+
+
+def test_masked_readonly_and_root_readonly(bundle):
+    bundle.config["root"]["readonly"] = True
+    seen = bundle.shell(
+        "cat /proc/keys; ls /sys/firmware; echo 1 2>/dev/null >/proc/sys/kernel/domainname || echo ro-proc;"
+        " echo x 2>/dev/null >/file || echo ro-root; echo x >/dev/shm/file && cat /dev/shm/file"
+    )
+    assert seen.split() == ["ro-proc", "ro-root", "x"]
+
+
+def test_devices_outside_the_list_are_refused(bundle):
+    bundle.config["linux"]["devices"] = [{"type": "c", "path": "/dev/kmsg2", "major": 1, "minor": 11, "fileMode": 0o666}]
+    seen = bundle.shell("cat /dev/kmsg2 2>&1 >/dev/null; echo x >/dev/null && echo null-works")
+    assert "Operation not permitted" in seen
+    assert "null-works" in seen
+
+
+@pytest.mark.parametrize(("call", "expected"), [("unshare -U", "not permitted"), ("mount -t tmpfs x /tmp", "")])
+def test_seccomp_refuses_what_acts_on_the_host(bundle, call, expected):
+    bundle.config["process"]["capabilities"] = {
+        name: ["CAP_SYS_ADMIN"] for name in ("bounding", "permitted", "effective")
+    }
+    (bundle.path / "rootfs" / "bin" / call.split()[0]).symlink_to("busybox")
+    refused = bundle.run("/bin/sh", "-c", call)
+    assert refused.returncode != 0
+    assert expected in refused.stderr
+    del bundle.config["linux"]["seccomp"]  # the positive control
+    assert bundle.run("/bin/sh", "-c", call).returncode == 0
+
+
+def test_life_cycle(bundle):
+    bundle.config["process"]["args"] = ["/bin/sleep", "100"]
+    bundle.write()
+    pid_file = bundle.path / "pid"
+    assert bundle.labrun("create", "--bundle", str(bundle.path), "--pid-file", str(pid_file), "test").returncode == 0
+    state = json.loads(bundle.labrun("state", "test").stdout)
+    assert (state["status"], state["pid"]) == ("created", int(pid_file.read_text()))
+    assert bundle.labrun("start", "test").returncode == 0
+    assert "cannot be started" in bundle.labrun("start", "test").stderr
+    inside = bundle.labrun("exec", "--env", "A=b", "--user", "1000:1001", "test", "/bin/sh", "-c", "id -u; echo $A; exit 5")
+    assert (inside.stdout.split(), inside.returncode) == (["1000", "b"], 5)
+    assert "it is running" in bundle.labrun("delete", "test").stderr
+    assert "test" in bundle.labrun("list", "--quiet").stdout.split()
+    assert bundle.labrun("kill", "test", "KILL").returncode == 0
+    deadline = time.monotonic() + 5
+    while json.loads(bundle.labrun("state", "test").stdout)["status"] != "stopped":
+        assert time.monotonic() < deadline
+    assert bundle.labrun("delete", "test").returncode == 0
+    assert "does not exist" in bundle.labrun("delete", "test").stderr
+    assert bundle.labrun("delete", "--force", "test").returncode == 0
+    bundle.assert_nothing_left()
+
+
+def seccomp_with(**change):
+    return lambda config: config["linux"]["seccomp"].update(change)
+
+
+BAD_INPUT = [
+    ("command not found", lambda config: config["process"].update(args=["nothing"]), 127, "executable file not found"),
+    ("not executable", lambda config: config["process"].update(args=["/etc/passwd"]), 126, "permission denied"),
+    ("directory", lambda config: config["process"].update(args=["/etc"]), 126, "permission denied"),
+    ("no rootfs", lambda config: config["root"].update(path="missing"), 1, "missing is not a directory"),
+    ("action", seccomp_with(defaultAction="SCMP_ACT_FOO"), 1, "'SCMP_ACT_FOO' is not a seccomp action"),
+    ("architecture", seccomp_with(architectures=["SCMP_ARCH_Z80"]), 1, "'SCMP_ARCH_Z80' is not an architecture"),
+    (
+        "operator",
+        seccomp_with(
+            syscalls=[
+                {"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_IS"}]}
+            ]
+        ),
+        1,
+        "'SCMP_CMP_IS' is not a comparison operator",
+    ),
+    ("identity", lambda config: config["process"]["user"].update(uid=4294967295), 1, "process.user.uid"),
+    ("text as id", lambda config: config["process"]["user"].update(uid="0"), 1, "process.user.uid"),
+    ("cgroups path", lambda config: config["linux"].update(cgroupsPath="/../x"), 1, "cgroupsPath"),
+    ("not yet", lambda config: config.update(hooks={"prestart": [{"path": "/bin/true"}]}), 1, "hooks: labrun does not support"),
+    ("relative cwd", lambda config: config["process"].update(cwd="tmp"), 1, "not an absolute path"),
+]
+
+
+@pytest.mark.parametrize(("change", "code", "message"), [row[1:] for row in BAD_INPUT], ids=[row[0] for row in BAD_INPUT])
+def test_bad_configuration_is_one_clear_line(bundle, change, code, message):
+    change(bundle.config)
+    bundle.write()
+    result = bundle.labrun("run", "--bundle", str(bundle.path), "test")
+    assert result.returncode == code
+    assert message in result.stderr.replace('\\"', '"')
+    assert len(result.stderr.splitlines()) == 1
+    bundle.assert_nothing_left()
+
+
+@pytest.mark.parametrize("text", ["{", '{"a":1,"a":2}', "[]", '{"x":NaN}', "[" * 5000, ""])
+def test_broken_json_is_one_clear_line(bundle, text):
+    (bundle.path / "config.json").write_text(text)
+    result = bundle.labrun("run", "--bundle", str(bundle.path), "test")
+    assert result.returncode == 1
+    assert "config.json" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    bundle.assert_nothing_left()
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "", "a\nb", "x" * 256])
+def test_hostile_ids_are_refused(bundle, name):
+    assert "container id" in bundle.run("/bin/true", name=name).stderr
+
+
+def test_unknown_words_of_the_command_line(bundle):
+    assert "unknown option --speed" in bundle.labrun("run", "--speed", "x").stderr
+    assert "unknown command" in bundle.labrun("fly").stderr
+    assert "ID is missing" in bundle.labrun("start").stderr
+
+
+def test_one_of_concurrent_creates_wins(bundle):
+    bundle.config["process"]["args"] = ["/bin/sleep", "100"]
+    bundle.write()
+    arguments = [str(bundle.labrun_path), "--root", str(bundle.state), "create", "--bundle", str(bundle.path), "test"]
+    started = [subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _index in range(8)]
+    codes = [process.wait(timeout=60) for process in started]
+    assert sorted(codes) == [0] + [1] * 7
+    assert bundle.labrun("delete", "--force", "test").returncode == 0
+    bundle.assert_nothing_left()
+
+
+def test_a_system_call_that_libseccomp_does_not_know_is_logged_and_skipped(bundle):
+    bundle.config["linux"]["seccomp"]["syscalls"][0]["names"].append("call_of_tomorrow")
+    bundle.write()
+    result = bundle.labrun("--debug", "run", "--bundle", str(bundle.path), "test")
+    assert result.returncode == 0
+    assert "call_of_tomorrow" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["proc", "sys", "dev"])
+def test_a_link_in_place_of_proc_sys_or_dev_is_refused(bundle, tmp_path_factory, name):
+    outside = tmp_path_factory.mktemp("outside")
+    (bundle.path / "rootfs" / name).rmdir()
+    (bundle.path / "rootfs" / name).symlink_to(outside)
+    result = bundle.run("/bin/true")
+    assert result.returncode == 1
+    assert "symbolic link" in result.stderr
+    assert list(outside.iterdir()) == []
+    bundle.assert_nothing_left()
+
+
+def test_nothing_is_imported_after_pivot_root(bundle):
+    bundle.write()
+    trace = bundle.path / "trace"
+    arguments = ["strace", "-f", "-e", "trace=openat,pivot_root,execve", "-o", str(trace), str(bundle.labrun_path)]
+    arguments += ["--root", str(bundle.state), "run", "--bundle", str(bundle.path), "test"]
+    if subprocess.run(["which", "strace"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("strace is not installed")
+    subprocess.run(arguments, check=True, timeout=60)
+    lines = trace.read_text().splitlines()
+    pivot = next(index for index, line in enumerate(lines) if "pivot_root" in line)
+    child = lines[pivot].split()[0]
+    after = [line for line in lines[pivot + 1 :] if line.split()[0] == child]
+    execute = next(index for index, line in enumerate(after) if "execve" in line)
+    assert not [line for line in after[:execute] if ".py" in line or ".so" in line]
