@@ -94,7 +94,9 @@ class BundleFolder:
 
     def assert_nothing_left(self, name="test"):
         assert not (self.state / name).exists()
-        left = subprocess.run(["find", "/sys/fs/cgroup", "-name", f"labrun-{name}"], capture_output=True, text=True, check=True)
+        left = subprocess.run(
+            ["find", "/sys/fs/cgroup", "-name", f"labrun-{name}"], capture_output=True, text=True, check=True
+        )
         assert left.stdout == ""
 
 

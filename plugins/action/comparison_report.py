@@ -10,7 +10,6 @@ import os
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.ocilab.hosts.plugins.plugin_utils.report import data, render
 
 

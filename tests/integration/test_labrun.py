@@ -27,7 +27,9 @@ def test_run_passes_output_and_exit_code_on_and_leaves_nothing(bundle):
 
 def test_the_namespaces_are_its_own(bundle):
     kinds = ("pid", "net", "mnt", "uts", "ipc", "cgroup")
-    seen = bundle.shell("for n in pid net mnt uts ipc cgroup; do ls -l /proc/self/ns/$n; done; cat /proc/sys/kernel/hostname")
+    seen = bundle.shell(
+        "for n in pid net mnt uts ipc cgroup; do ls -l /proc/self/ns/$n; done; cat /proc/sys/kernel/hostname"
+    )
     for kind in kinds:
         assert os.readlink(f"/proc/self/ns/{kind}") not in seen
     assert seen.splitlines()[-1] == "labrun"
@@ -49,7 +51,11 @@ def test_capabilities_are_exact_and_absent_means_none(bundle):
     del bundle.config["process"]["capabilities"]
     seen = bundle.shell("cat /proc/self/status")
     assert {status_field(seen, name) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
-    bundle.config["process"]["capabilities"] = {"bounding": ["CAP_KILL"], "permitted": ["CAP_KILL"], "effective": ["CAP_KILL"]}
+    bundle.config["process"]["capabilities"] = {
+        "bounding": ["CAP_KILL"],
+        "permitted": ["CAP_KILL"],
+        "effective": ["CAP_KILL"],
+    }
     seen = bundle.shell("cat /proc/self/status")
     assert [int(status_field(seen, name), 16) for name in ("CapBnd", "CapPrm", "CapEff", "CapInh")] == [32, 32, 32, 0]
 
@@ -112,7 +118,9 @@ def test_masked_readonly_and_root_readonly(bundle):
 
 
 def test_devices_outside_the_list_are_refused(bundle):
-    bundle.config["linux"]["devices"] = [{"type": "c", "path": "/dev/kmsg2", "major": 1, "minor": 11, "fileMode": 0o666}]
+    bundle.config["linux"]["devices"] = [
+        {"type": "c", "path": "/dev/kmsg2", "major": 1, "minor": 11, "fileMode": 0o666}
+    ]
     seen = bundle.shell("cat /dev/kmsg2 2>&1 >/dev/null; echo x >/dev/null && echo null-works")
     assert "Operation not permitted" in seen
     assert "null-works" in seen
@@ -140,7 +148,9 @@ def test_life_cycle(bundle):
     assert (state["status"], state["pid"]) == ("created", int(pid_file.read_text()))
     assert bundle.labrun("start", "test").returncode == 0
     assert "cannot be started" in bundle.labrun("start", "test").stderr
-    inside = bundle.labrun("exec", "--env", "A=b", "--user", "1000:1001", "test", "/bin/sh", "-c", "id -u; echo $A; exit 5")
+    inside = bundle.labrun(
+        "exec", "--env", "A=b", "--user", "1000:1001", "test", "/bin/sh", "-c", "id -u; echo $A; exit 5"
+    )
     assert (inside.stdout.split(), inside.returncode) == (["1000", "b"], 5)
     assert "it is running" in bundle.labrun("delete", "test").stderr
     assert "test" in bundle.labrun("list", "--quiet").stdout.split()
@@ -178,12 +188,19 @@ BAD_INPUT = [
     ("identity", lambda config: config["process"]["user"].update(uid=4294967295), 1, "process.user.uid"),
     ("text as id", lambda config: config["process"]["user"].update(uid="0"), 1, "process.user.uid"),
     ("cgroups path", lambda config: config["linux"].update(cgroupsPath="/../x"), 1, "cgroupsPath"),
-    ("not yet", lambda config: config.update(hooks={"prestart": [{"path": "/bin/true"}]}), 1, "hooks: labrun does not support"),
+    (
+        "not yet",
+        lambda config: config.update(hooks={"prestart": [{"path": "/bin/true"}]}),
+        1,
+        "hooks: labrun does not support",
+    ),
     ("relative cwd", lambda config: config["process"].update(cwd="tmp"), 1, "not an absolute path"),
 ]
 
 
-@pytest.mark.parametrize(("change", "code", "message"), [row[1:] for row in BAD_INPUT], ids=[row[0] for row in BAD_INPUT])
+@pytest.mark.parametrize(
+    ("change", "code", "message"), [row[1:] for row in BAD_INPUT], ids=[row[0] for row in BAD_INPUT]
+)
 def test_bad_configuration_is_one_clear_line(bundle, change, code, message):
     change(bundle.config)
     bundle.write()

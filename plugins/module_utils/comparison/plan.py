@@ -36,5 +36,7 @@ def checked(plan: dict[str, Any], engines: tuple[str, ...]) -> dict[str, Any]:
         if not isinstance(value, list) or not value or set(map(str, value)) - set(allowed_names):
             raise InvalidInput("plan: %s: %r; give a list of %s" % (name, value, ", ".join(allowed_names)))
     if result["blocks"] > result["samples"]:
-        raise InvalidInput("plan: %d blocks of %d samples: a block needs a sample" % (result["blocks"], result["samples"]))
+        raise InvalidInput(
+            "plan: %d blocks of %d samples: a block needs a sample" % (result["blocks"], result["samples"])
+        )
     return result

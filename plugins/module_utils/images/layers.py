@@ -129,7 +129,8 @@ def pack(directory: str, output: BinaryIO) -> None:
             for xattr in os.listxattr(path, follow_symlinks=False):
                 if xattr.startswith(_KEPT_XATTRS) and not xattr.startswith(_REFUSED_XATTRS):
                     value = os.getxattr(path, xattr, follow_symlinks=False)
-                    header.pax_headers[_XATTR + xattr] = value.decode("utf-8", "surrogateescape")
+                    text = value.decode("utf-8", "surrogateescape")
+                    header.pax_headers = dict(header.pax_headers, **{_XATTR + xattr: text})
             if header.isreg():
                 with open(path, "rb") as file:
                     archive.addfile(header, file)
@@ -175,7 +176,7 @@ def prune(store: Store, root: str) -> None:
     """Remove the unpacked layers that no image of the store needs and no overlay has mounted."""
     if not os.path.isdir(root):
         return
-    needed = {layer["chain_id"].partition(":")[2] for image in store.list() for layer in image.layers}
+    needed = {layer["chain_id"].partition(":")[2] for image in store.images() for layer in image.layers}
     mounted = " ".join(entry["super_options"] for entry in mounts.table() if entry["kind"] == "overlay")
     for name in os.listdir(root):
         if name not in needed and name not in mounted and not name.startswith(".new-"):

@@ -10,7 +10,8 @@ import os
 import stat
 
 from ..linux.errors import InvalidInput, NotFound
-from ..spec import document, image as spec
+from ..spec import document
+from ..spec import image as spec
 from . import layers
 from .store import Blob, Image, Store, copy_hashed
 

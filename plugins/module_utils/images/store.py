@@ -12,7 +12,8 @@ import os
 import tempfile
 
 from ..linux.errors import InvalidInput, NotFound, OcilabError
-from ..spec import document, image as spec
+from ..spec import document
+from ..spec import image as spec
 from . import reference
 
 TYPE_CHECKING = False
@@ -87,7 +88,7 @@ class Store:
         self.path = path
         self.blobs = os.path.join(path, "blobs", "sha256")
 
-    def list(self) -> list[Image]:
+    def images(self) -> list[Image]:
         """All named images, by name."""
         names = [item["annotations"][spec.REF_NAME] for item in self._entries() if spec.REF_NAME in _notes(item)]
         return [self.get(name) for name in sorted(names)]
@@ -200,7 +201,7 @@ class Store:
 
     def _collect(self, entries: list[dict[str, Any]]) -> None:
         """Unlink the blobs that no entry reaches; an index within the index keeps all, for we do not follow it."""
-        needed = set()
+        needed: set[str] = set()
         for item in entries:
             if item.get("mediaType") != spec.MANIFEST:
                 return

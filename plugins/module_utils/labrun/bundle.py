@@ -51,7 +51,7 @@ def describe(image: Image, store: Store, options: dict[str, Any]) -> dict[str, A
     result["root"]["readonly"] = bool(options.get("read_only"))
     result["mounts"] += options.get("mounts") or []
     _limit(result["linux"]["resources"], options)
-    result = _merge(result, options.get("config") or {})
+    result = dict(_merge(result, options.get("config") or {}))
     validate.config(result, "config", _ignore)
     return result
 
@@ -172,7 +172,9 @@ class Bundle:
 
     def _copy(self, lower: list[str]) -> None:
         if len(lower) > 1:
-            raise InvalidInput("bundle %s: overlayfs cannot be mounted there, and the image has several layers" % self.path)
+            raise InvalidInput(
+                "bundle %s: overlayfs cannot be mounted there, and the image has several layers" % self.path
+            )
         for name in ("rootfs", "upper", "work"):
             shutil.rmtree(os.path.join(self.path, name))
         shutil.copytree(lower[0], self.rootfs, symlinks=True)

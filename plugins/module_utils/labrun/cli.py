@@ -219,7 +219,7 @@ def _kill(parsed: Parsed, _log: Log, _output: TextIO) -> int:
 
 def signal_number(text: str) -> int:
     """The number of a signal given as TERM, SIGTERM or 15. Raises InvalidInput."""
-    import _signal
+    import _signal  # type: ignore[import-not-found]
 
     if text.isdigit() and 0 < int(text) < 65:
         return int(text)
@@ -259,8 +259,8 @@ def _list(parsed: Parsed, _log: Log, output: TextIO) -> int:
 
 
 def _exec(parsed: Parsed, log: Log, _output: TextIO) -> int:
-    from . import execute
     from ..spec import document
+    from . import execute
 
     found = life.Container(parsed.words[0], parsed.root)
     if "--process" in parsed.options:

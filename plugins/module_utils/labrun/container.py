@@ -226,4 +226,3 @@ def _timestamp(nanoseconds: int) -> str:
     """RFC 3339 with nanoseconds, in UTC."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + ".%09dZ" % rest
-

@@ -154,7 +154,9 @@ def spawn(joined: dict[str, str], new_kinds: list[str], into_cgroup: int, start_
         try:
             pid = syscalls.clone(flags, shown, into_cgroup)
         except OSError as error:
-            raise KernelRefused("clone", shown, error.errno, "see container_host_info for what this host allows") from None
+            raise KernelRefused(
+                "clone", shown, error.errno, "see container_host_info for what this host allows"
+            ) from None
         if pid == 0:
             start_child()
         return pid

@@ -59,7 +59,11 @@ def execute(
 
 
 def _start(
-    container: Container, prepared: process.Prepared, joined: dict[str, str], stdio: list[int] | None, preserved: list[int]
+    container: Container,
+    prepared: process.Prepared,
+    joined: dict[str, str],
+    stdio: list[int] | None,
+    preserved: list[int],
 ) -> int:
     noted = [item["paths"] for item in container.folder.journal() if item["object"] == "cgroup"]
     entry = cgroups.Entry(noted[0])

@@ -72,7 +72,9 @@ def run_child(pipes: Pipes, keep: list[int], stdio: list[int] | None, body: Call
     except OSError as error:
         report(pipes.report_write, {"error": "OcilabError", "message": "in the container: %s" % error})
     except BaseException as error:
-        report(pipes.report_write, {"error": "OcilabError", "message": "in the container: %r (a bug of labrun)" % error})
+        report(
+            pipes.report_write, {"error": "OcilabError", "message": "in the container: %r (a bug of labrun)" % error}
+        )
     os._exit(1)
 
 

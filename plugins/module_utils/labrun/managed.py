@@ -122,9 +122,7 @@ def _create(wanted: Wanted, run: bool, explain: bool) -> dict[str, Any]:
         wanted.own_bundle.create(wanted.image, wanted.store, wanted.layers_root, wanted.config)
     try:
         folder = wanted.container.folder
-        report = monitor.start_container(
-            folder.id, wanted.bundle_path, folder.root, wanted.log_path, run, explain
-        )
+        report = monitor.start_container(folder.id, wanted.bundle_path, folder.root, wanted.log_path, run, explain)
     except BaseException:
         if wanted.image is not None:
             wanted.own_bundle.remove()

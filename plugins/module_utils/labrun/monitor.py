@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 _LINE_BYTES = 16384  # a longer line is logged in parts, as the CRI asks
 
 
-def start_container(container_id: str, bundle: str, root: str, log_path: str, run: bool, explain: bool) -> dict[str, Any]:
+def start_container(
+    container_id: str, bundle: str, root: str, log_path: str, run: bool, explain: bool
+) -> dict[str, Any]:
     """Create a container under a monitor of its own, and start it if run; returns when that is done.
 
     The result is {"trace": records (linux/trace.py; empty unless explain), "warnings": [text]}. Raises what create()
@@ -91,7 +93,7 @@ class _Monitor:
     def create(self, bundle: str, run: bool) -> None:
         """Create the container with pipes for its output, and start it if run."""
         own = {"object": "monitor", "pid": os.getpid(), "started": processes.start_time(os.getpid())}
-        notes = [own, {"object": "log", "path": self.log_path}]
+        notes: list[dict[str, Any]] = [own, {"object": "log", "path": self.log_path}]
         out_read, out_write = os.pipe()
         err_read, err_write = os.pipe()
         warn = self.warnings.append

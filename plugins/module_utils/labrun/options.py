@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 class Command:
     """A command: its operands as shown in its usage, and its options with their help; 'WORD  text' takes a value."""
 
-    def __init__(
-        self, name: str, operands: str, summary: str, options: dict[str, str], short: dict[str, str]
-    ) -> None:
+    def __init__(self, name: str, operands: str, summary: str, options: dict[str, str], short: dict[str, str]) -> None:
         self.name = name
         self.operands = operands
         self.summary = summary
@@ -32,7 +30,11 @@ class Command:
         return "  " in self.options.get(option, "")
 
     def help(self) -> str:
-        usage = "labrun [options] COMMAND" if self.name == "labrun" else "labrun %s [options] %s" % (self.name, self.operands)
+        usage = (
+            "labrun [options] COMMAND"
+            if self.name == "labrun"
+            else "labrun %s [options] %s" % (self.name, self.operands)
+        )
         lines = ["%s: %s" % (self.name, self.summary), "", "Usage: " + usage.rstrip(), "", "Options:"]
         shorts = {long: short for short, long in self.short.items()}
         for option, text in self.options.items():
@@ -51,7 +53,9 @@ class Command:
         elif len(words) > len(shown):
             raise InvalidInput("%s: too many arguments, from %r on" % (self.name, words[len(shown)]))
         if len(words) < len(required):
-            raise InvalidInput("%s: %s is missing; usage: labrun %s %s" % (self.name, required[len(words)], self.name, self.operands))
+            raise InvalidInput(
+                "%s: %s is missing; usage: labrun %s %s" % (self.name, required[len(words)], self.name, self.operands)
+            )
         return words
 
 
@@ -104,5 +108,7 @@ def _long_name(command: Command, name: str) -> str:
         name = "-" + name
     if name in command.options or name == "--help" or (name == "--version" and command.name == "labrun"):
         return name
-    raise InvalidInput("%s: unknown option %s; 'labrun %s--help' lists them" % (
-        command.name, name, "" if command.name == "labrun" else command.name + " "))
+    raise InvalidInput(
+        "%s: unknown option %s; 'labrun %s--help' lists them"
+        % (command.name, name, "" if command.name == "labrun" else command.name + " ")
+    )

@@ -13,7 +13,7 @@ import ctypes
 import errno
 import os
 import stat
-from _signal import SIG_DFL, SIG_IGN, getsignal
+from _signal import SIG_DFL, SIG_IGN, getsignal  # type: ignore[import-not-found]
 from _signal import signal as set_signal  # the signal module itself imports enum: 3 ms of a start
 
 from ..linux import capabilities, seccomp, syscalls, trace
@@ -25,7 +25,24 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
 # asm-generic/resource.h, in the kernel's own order
-_RLIMITS = "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME".split()
+_RLIMITS = [
+    "CPU",
+    "FSIZE",
+    "DATA",
+    "STACK",
+    "CORE",
+    "RSS",
+    "NPROC",
+    "NOFILE",
+    "MEMLOCK",
+    "AS",
+    "LOCKS",
+    "SIGPENDING",
+    "MSGQUEUE",
+    "NICE",
+    "RTPRIO",
+    "RTTIME",
+]
 _KEEPCAPS_HINT = "map the id in linux.uidMappings and linux.gidMappings"
 
 

@@ -113,7 +113,7 @@ def _mount(root_fd: int, item: dict[str, Any]) -> None:
             os.close(mounted_fd)
     except OSError as error:
         what = "%s on %s" % (source if options.is_bind else kind, destination)
-        raise KernelRefused("mount", what, error.errno, _HINTS.get((kind, error.errno), "")) from None
+        raise KernelRefused("mount", what, error.errno, _HINTS.get((str(kind), error.errno or 0), "")) from None
 
 
 def _target(root_fd: int, destination: str, kind: str, bind_source: str) -> int:
@@ -156,7 +156,9 @@ def _mount_cgroups(root_fd: int, item: dict[str, Any], cgroup_mounts: list[Any],
     for entry in cgroup_mounts:
         _mount_hierarchy(root_fd, destination + "/" + entry.name, entry, options.flags, readonly, bind)
         for link in entry.links:
-            trace.call("symlinkat", (entry.name, destination + "/" + link), _symlink, root_fd, destination, link, entry.name)
+            trace.call(
+                "symlinkat", (entry.name, destination + "/" + link), _symlink, root_fd, destination, link, entry.name
+            )
     if readonly:
         fd = paths.open_in_root(root_fd, destination, os.O_PATH)
         _refuse("mount", destination + " read-only", mounts.remount_bind, fd, destination, syscalls.MS_RDONLY)
@@ -199,8 +201,8 @@ def _make_devices(root_fd: int, extra: list[dict[str, Any]], by_bind: bool) -> N
     _refuse_symlink(root_fd, "/dev")
     directory = paths.mkdirs_in_root(root_fd, "/dev")
     for name, (major, minor) in _DEFAULT_DEVICES.items():
-        node = {"type": "c", "path": "/dev/" + name, "major": major, "minor": minor, "fileMode": 0o666}
-        _make_device(root_fd, directory, name, node, by_bind)
+        default = {"type": "c", "path": "/dev/" + name, "major": major, "minor": minor, "fileMode": 0o666}
+        _make_device(root_fd, directory, name, default, by_bind)
     os.close(directory)
     for name, target in _DEVICE_LINKS:
         trace.call("symlinkat", (target, "/dev/" + name), _symlink, root_fd, "/dev", name, target)

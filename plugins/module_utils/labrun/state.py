@@ -53,7 +53,7 @@ class Folder:
         except FileExistsError:
             raise AlreadyExists("container %s: exists already in %s; delete it first" % (self.id, self.root)) from None
         except OSError as error:
-            raise InvalidInput("state folder %s: %s" % (self.path, error.strerror.lower())) from None
+            raise InvalidInput("state folder %s: %s" % (self.path, str(error.strerror).lower())) from None
 
     def exists(self) -> bool:
         return os.path.isdir(self.path)

@@ -18,12 +18,49 @@ if TYPE_CHECKING:
     from typing import Callable
 
 # In the order of their numbers (linux/capability.h)
-NAMES = (
-    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE"
-    " NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN"
-    " SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE"
-    " MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
-).split()
+NAMES = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+]
 _NUMBERS = {"CAP_" + name: number for number, name in enumerate(NAMES)}
 _SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 
@@ -91,7 +128,9 @@ def prepare(configured: dict[str, list[str]], warn: Callable[[str], None]) -> Pr
 
 def drop_bounding(prepared: Prepared) -> None:
     """Take out of the bounding set what is not in it; must come while CAP_SETPCAP is held. Raises KernelRefused."""
-    trace.call("prctl", ("PR_CAPBSET_DROP", "%d capabilities" % len(prepared.dropped)), _drop_bounding, prepared.dropped)
+    trace.call(
+        "prctl", ("PR_CAPBSET_DROP", "%d capabilities" % len(prepared.dropped)), _drop_bounding, prepared.dropped
+    )
 
 
 def _drop_bounding(numbers: list[int]) -> None:

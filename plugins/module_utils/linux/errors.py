@@ -58,7 +58,7 @@ class KernelRefused(OcilabError):
     hint: what a person can do about it, or an empty string.
     """
 
-    def __init__(self, call: str, target: str, errno: int, hint: str = "") -> None:
+    def __init__(self, call: str, target: str, errno: int | None, hint: str = "") -> None:
         self.call = call
         self.target = target
         self.errno = errno
@@ -67,6 +67,7 @@ class KernelRefused(OcilabError):
         super().__init__("%s %s: %s%s" % (call, target, reason, ": " + hint if hint else ""))
 
 
-def errno_text(number: int) -> str:
+def errno_text(number: int | None) -> str:
     """'operation not permitted (EPERM)' for 1: the words of strerror(3), and the name that manual pages use."""
+    number = number or 0
     return "%s (%s)" % (os.strerror(number).lower(), errno_names.errorcode.get(number, str(number)))

@@ -70,7 +70,7 @@ def _has_libseccomp() -> bool:
 def _version(release: str) -> tuple[int, ...]:
     """(6, 18) for '6.18.44-generic'."""
     numbers = []
-    for part in release.split("-")[0].split(".")[:2]:
+    for part in release.split("-", maxsplit=1)[0].split(".")[:2]:
         digits = "".join(character for character in part if character.isdigit())
         numbers.append(int(digits or 0))
     return tuple(numbers)

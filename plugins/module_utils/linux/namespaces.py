@@ -69,7 +69,7 @@ def _open(kind: str, path: str) -> int:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise InvalidInput("%s namespace %s: %s" % (kind, path, error.strerror.lower())) from None
+        raise InvalidInput("%s namespace %s: %s" % (kind, path, str(error.strerror).lower())) from None
     shown = os.readlink("/proc/self/fd/%d" % fd)
     if not shown.startswith(KINDS[kind][1] + ":["):
         os.close(fd)

@@ -17,7 +17,24 @@ if TYPE_CHECKING:
 
 MAX_ID = 4294967294  # 2^32-1 is "no id" to the kernel (case R12)
 NAMESPACES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup")
-RLIMITS = "AS CORE CPU DATA FSIZE LOCKS MEMLOCK MSGQUEUE NICE NOFILE NPROC RSS RTPRIO RTTIME SIGPENDING STACK".split()
+RLIMITS = [
+    "AS",
+    "CORE",
+    "CPU",
+    "DATA",
+    "FSIZE",
+    "LOCKS",
+    "MEMLOCK",
+    "MSGQUEUE",
+    "NICE",
+    "NOFILE",
+    "NPROC",
+    "RSS",
+    "RTPRIO",
+    "RTTIME",
+    "SIGPENDING",
+    "STACK",
+]
 DEVICE_TYPES = ("c", "b", "u", "p")
 
 
@@ -74,16 +91,28 @@ def _linux(document: dict[str, Any], linux: dict[str, Any], name: str) -> None:
         seen[kind] = item.get("path") or ""
     if seen.get("mount") != "":
         raise Unsupported("%s: linux.namespaces: labrun needs a new mount namespace; add {type: mount}" % name)
-    if "user" in seen and not seen["user"] and not (linux.get("uidMappings") and linux.get("gidMappings")):
-        raise InvalidInput("%s: linux: a new user namespace needs uidMappings and gidMappings" % name)
+    _mappings(linux, seen, name)
     for kind, needs in (("hostname", "uts"), ("domainname", "uts")):
         if document.get(kind) and needs not in seen:
             raise InvalidInput("%s: %s: without a uts namespace it would rename the host; add one" % (name, kind))
+    _devices(linux, name)
+    for kind in ("maskedPaths", "readonlyPaths"):
+        for path in linux.get(kind) or []:
+            if not path.startswith("/"):
+                raise InvalidInput("%s: linux.%s: %r is not an absolute path" % (name, kind, path))
+
+
+def _mappings(linux: dict[str, Any], seen: dict[str, str], name: str) -> None:
+    if "user" in seen and not seen["user"] and not (linux.get("uidMappings") and linux.get("gidMappings")):
+        raise InvalidInput("%s: linux: a new user namespace needs uidMappings and gidMappings" % name)
     for kind in ("uidMappings", "gidMappings"):
         if linux.get(kind) and "user" not in seen:
             raise InvalidInput("%s: linux.%s: needs a user namespace; add {type: user}" % (name, kind))
         for index, item in enumerate(linux.get(kind) or []):
             _require(item, ("containerID", "hostID", "size"), "linux.%s[%d]" % (kind, index), name)
+
+
+def _devices(linux: dict[str, Any], name: str) -> None:
     for index, item in enumerate(linux.get("devices") or []):
         where = "linux.devices[%d]" % index
         _require(item, ("type", "path"), where, name)
@@ -91,10 +120,6 @@ def _linux(document: dict[str, Any], linux: dict[str, Any], name: str) -> None:
             raise InvalidInput("%s: %s.type: %r is not one of c, b, u, p" % (name, where, item["type"]))
         if item["type"] != "p":
             _require(item, ("major", "minor"), where, name)
-    for kind in ("maskedPaths", "readonlyPaths"):
-        for path in linux.get(kind) or []:
-            if not path.startswith("/"):
-                raise InvalidInput("%s: linux.%s: %r is not an absolute path" % (name, kind, path))
 
 
 def _require(document: dict[str, Any], keys: tuple[str, ...], where: str, name: str) -> None:
@@ -117,7 +142,7 @@ def shape(value: Any, field: Any, where: str, name: str, debug: Debug) -> None:
                 raise InvalidInput("%s: %s[%d]: null" % (name, where, index))
             shape(item, field[0], "%s[%d]" % (where, index), name, debug)
     elif field == fields.LATER:
-        if value not in (False, "", 0) and value != [] and value != {}:
+        if value not in (False, "", 0, [], {}):
             raise Unsupported("%s: %s: labrun does not support this property yet; remove it" % (name, where))
     elif not _has_type(value, field):
         raise InvalidInput("%s: %s: %s is expected, not %s" % (name, where, field, _shown(value)))

@@ -58,7 +58,12 @@ def distribution(case: Case, size: tuple[float, float]) -> str:
             manage_ticks=False,
         )
         axes.annotate(
-            f"{row.median:.3g} ms", (row.worst, place), xytext=(8, 0), textcoords="offset points", va="center", color=_INK
+            f"{row.median:.3g} ms",
+            (row.worst, place),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            color=_INK,
         )
     values = [sample for row in case.rows for sample in row.samples]
     if max(values) > 8 * min(values):
@@ -82,7 +87,9 @@ def phases(case: Case, size: tuple[float, float]) -> str:
         for phase, duration in row.phases.items():
             axes.barh(place, duration, left=start, height=0.56, color=_PHASES.get(phase, _OTHER), edgecolor="white")
             start += duration
-        axes.annotate(f"{start:.3g} ms", (start, place), xytext=(6, 0), textcoords="offset points", va="center", color=_INK)
+        axes.annotate(
+            f"{start:.3g} ms", (start, place), xytext=(6, 0), textcoords="offset points", va="center", color=_INK
+        )
     totals = [sum(row.phases.values()) for row in rows]
     axes.set_xlim(0, max(totals) * (1.2 if size == WIDE else 1.4))
     _label(axes, [row.name for row in rows])

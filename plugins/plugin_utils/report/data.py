@@ -14,6 +14,7 @@ from typing import Any
 from ansible_collections.ocilab.hosts.plugins.module_utils.comparison import statistics
 
 MS = 1e6
+PHASES = ("create", "start", "wait", "delete")
 _TOP = {"schema_version": int, "host": str, "environment": dict, "plan": dict, "engines": dict, "order": list}
 
 
@@ -92,7 +93,9 @@ def _host(path: Path) -> Host:
         engines = document["engines"]
         return Host(document["host"], document["environment"], document["plan"], engines, cases, document["order"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise BadResults(f"{path}: {error} is missing or malformed; docs/results.schema.json says what it must hold") from None
+        raise BadResults(
+            f"{path}: {error} is missing or malformed; docs/results.schema.json says what it must hold"
+        ) from None
 
 
 def _case(name: str, engines: dict[str, Any]) -> Case:
@@ -109,6 +112,7 @@ def _case(name: str, engines: dict[str, Any]) -> Case:
 
 def _row(name: str, engine: dict[str, Any], result: dict[str, Any], base: list[int]) -> Row:
     samples = result["samples_ns"]
+    times = result.get("phases_ns", {})
     low, high = statistics.median_interval(samples)
     return Row(
         name=name,
@@ -123,7 +127,7 @@ def _row(name: str, engine: dict[str, Any], result: dict[str, Any], base: list[i
         worst=max(samples) / MS,
         ratio=statistics.ratio_interval(samples, base) if base else None,
         failures=result["failures"],
-        phases={phase: statistics.median(times) / MS for phase, times in result.get("phases_ns", {}).items()},
+        phases={phase: statistics.median(times[phase]) / MS for phase in PHASES if times.get(phase)},
     )
 
 
@@ -169,4 +173,9 @@ def table(hosts: list[Host]) -> list[str]:
 def _cells(row: dict[str, Any]) -> list[str]:
     medians = row["medians_ms"]
     numbers = [medians.get("run_true"), row["p95_ms"], row["ratio"], medians.get("lifecycle")]
-    return [row["engine"], row["version"], *["-" if number is None else f"{number:g}" for number in numbers], str(row["failures"])]
+    return [
+        row["engine"],
+        row["version"],
+        *["-" if number is None else f"{number:g}" for number in numbers],
+        str(row["failures"]),
+    ]

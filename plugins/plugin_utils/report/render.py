@@ -23,7 +23,11 @@ def html(hosts: list[Host]) -> str:
     """The report of the hosts; the same results give the same text."""
     texts = yaml.safe_load((_HERE / "texts.yml").read_text(encoding="utf-8"))
     environment = Environment(
-        loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
     def say(key: str, **values: object) -> Markup:
@@ -49,4 +53,8 @@ def html(hosts: list[Host]) -> str:
 
 def _own_ids(svg: str, prefix: str) -> str:
     """The ids of a drawing, made its own: several drawings stand in one page."""
-    return svg.replace('id="', f'id="{prefix}-').replace('href="#', f'href="#{prefix}-').replace("url(#", f"url(#{prefix}-")
+    return (
+        svg.replace('id="', f'id="{prefix}-')
+        .replace('href="#', f'href="#{prefix}-')
+        .replace("url(#", f"url(#{prefix}-")
+    )

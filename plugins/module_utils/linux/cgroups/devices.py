@@ -92,7 +92,9 @@ def attach_program(path: str, rules: list[dict[str, Any]]) -> None:
         os.close(program_fd)
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.ENOSYS):
-            raise Unsupported("device rules: this kernel has no eBPF programs for cgroups (CONFIG_CGROUP_BPF)") from None
+            raise Unsupported(
+                "device rules: this kernel has no eBPF programs for cgroups (CONFIG_CGROUP_BPF)"
+            ) from None
         raise KernelRefused("bpf", "the device rules of " + path, error.errno, "CAP_BPF or root is needed") from None
     finally:
         os.close(directory)

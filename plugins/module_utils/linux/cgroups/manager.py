@@ -66,7 +66,7 @@ def detect() -> Cgroups:
     hierarchies = []
     seen = set()
     for entry in mounts.table():
-        if entry["kind"] not in ("cgroup", "cgroup2") or entry["root"] != "/" and entry["kind"] == "cgroup":
+        if entry["kind"] not in ("cgroup", "cgroup2") or (entry["root"] != "/" and entry["kind"] == "cgroup"):
             continue
         if entry["kind"] == "cgroup2":
             name, options = "unified", ""
@@ -142,7 +142,8 @@ class Cgroup:
                 return hierarchy
         raise Unsupported(
             "linux.resources.%s: this host has no %s controller (%s cgroups with %s); remove the limit, or enable the"
-            " controller on the kernel's command line" % (asked, controller, self.host.mode, " ".join(self.host.controllers))
+            " controller on the kernel's command line"
+            % (asked, controller, self.host.mode, " ".join(self.host.controllers))
         )
 
     def _set_devices(self, rules: list[dict[str, Any]]) -> None:

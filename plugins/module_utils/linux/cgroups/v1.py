@@ -13,7 +13,22 @@ if TYPE_CHECKING:
     from typing import Any, Iterator
 
 CONTROLLERS = frozenset(
-    "blkio cpu cpuacct cpuset devices freezer hugetlb memory misc net_cls net_prio perf_event pids rdma".split()
+    [
+        "blkio",
+        "cpu",
+        "cpuacct",
+        "cpuset",
+        "devices",
+        "freezer",
+        "hugetlb",
+        "memory",
+        "misc",
+        "net_cls",
+        "net_prio",
+        "perf_event",
+        "pids",
+        "rdma",
+    ]
 )
 # resource -> (controller, file), in the order of writing: a quota is checked against the period that is set
 _FILES = (
