@@ -219,7 +219,7 @@ def _kill(parsed: Parsed, _log: Log, _output: TextIO) -> int:
 
 def signal_number(text: str) -> int:
     """The number of a signal given as TERM, SIGTERM or 15. Raises InvalidInput."""
-    import _signal  # type: ignore[import-not-found]
+    import _signal
 
     if text.isdigit() and 0 < int(text) < 65:
         return int(text)

@@ -13,7 +13,7 @@ import ctypes
 import errno
 import os
 import stat
-from _signal import SIG_DFL, SIG_IGN, getsignal  # type: ignore[import-not-found]
+from _signal import SIG_DFL, SIG_IGN, getsignal
 from _signal import signal as set_signal  # the signal module itself imports enum: 3 ms of a start
 
 from ..linux import capabilities, seccomp, syscalls, trace

@@ -111,7 +111,7 @@ def prepare(configured: dict[str, list[str]], warn: Callable[[str], None]) -> Pr
     """
     highest = last()
     sets: dict[str, list[int]] = {}
-    unknown = set()
+    unknown: set[str] = set()
     for name in _SETS:
         numbers = {_NUMBERS.get(item, -1) for item in configured.get(name) or []}
         unknown.update(item for item in configured.get(name) or [] if not 0 <= _NUMBERS.get(item, -1) <= highest)

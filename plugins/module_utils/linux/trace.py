@@ -70,7 +70,7 @@ def call(name: str, arguments: tuple[object, ...], function: Callable[..., Resul
     try:
         return function(*parameters)
     except OSError as error:
-        result = "errno %d" % error.errno
+        result = "errno %s" % error.errno
         raise
     finally:
         _records.append(

@@ -10,6 +10,10 @@ import os
 
 from ..linux.errors import InvalidInput, NotFound
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 64
 
@@ -42,7 +46,7 @@ def read(path: str, name: str = "", max_bytes: int = MAX_BYTES) -> dict[str, obj
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise NotFound("%s: cannot be read: %s" % (name, os.strerror(error.errno).lower())) from None
+        raise NotFound("%s: cannot be read: %s" % (name, str(error.strerror).lower())) from None
     try:
         chunks = []
         left = max_bytes + 1
@@ -53,7 +57,7 @@ def read(path: str, name: str = "", max_bytes: int = MAX_BYTES) -> dict[str, obj
             chunks.append(chunk)
             left -= len(chunk)
     except OSError as error:
-        raise InvalidInput("%s: cannot be read: %s" % (name, os.strerror(error.errno).lower())) from None
+        raise InvalidInput("%s: cannot be read: %s" % (name, str(error.strerror).lower())) from None
     finally:
         os.close(fd)
     return parse(b"".join(chunks), name, max_bytes)
@@ -99,7 +103,8 @@ def _decode(text: str, name: str) -> object:
         return json.loads(text, object_pairs_hook=context.object_pairs_hook, parse_constant=context.parse_constant)
     stripped = text.strip(" \t\r\n")
     try:
-        value, end = make_scanner(context)(stripped, 0)
+        scan: Any = make_scanner
+        value, end = scan(context)(stripped, 0)
     except StopIteration as stop:
         raise ValueError("a value is expected at character %d" % stop.value) from None
     except SystemError:  # the scanner finds no class for its error unless the json package is there already

@@ -49,7 +49,7 @@ _TYPE = {"b": 1, "c": 2}
 
 def complete(rules: list[dict[str, Any]]) -> list[tuple[bool, str, int, int, str]]:
     """(allow, type, major, minor, access) from first to last, with the default rules; -1 stands for any number."""
-    result = []
+    result: list[tuple[bool, str, int, int, str]] = []
     for rule in [_DENY_ALL, *rules]:
         major, minor = rule.get("major"), rule.get("minor")
         item = (bool(rule.get("allow")), rule.get("type") or "a", -1 if major is None else major)
@@ -117,7 +117,9 @@ def program(rules: list[dict[str, Any]]) -> bytes:
 
 
 def _rule(allow: bool, kind: str, major: int, minor: int, access: str) -> list[bytes]:
-    tests = []  # each is (instructions, jump over the rest when it does not match)
+    tests: list[
+        tuple[list[bytes], int, int, int, int]
+    ] = []  # each is (instructions, jump over the rest when it does not match)
     if kind in _TYPE:
         tests.append(([], 0x56, 2, 0, _TYPE[kind]))
     mask = sum(_ACCESS[letter] for letter in set(access) if letter in _ACCESS)
