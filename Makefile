@@ -33,7 +33,7 @@ compare: check-host .venv/.run
 	  -e "compare_output_dir='$(OUTPUT)'" -e "compare_base_dir='$(CURDIR)'"
 
 labrun:
-	@/usr/bin/python3 scripts/build-labrun build/bin/labrun
+	@/usr/bin/python3 scripts/build_labrun.py build/bin/labrun
 
 packages:
 	@scripts/test-packages

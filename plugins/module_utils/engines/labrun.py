@@ -62,12 +62,13 @@ class LabrunModule(engine.Engine):
             if code != 0:
                 raise engine.EngineFailed("the container ended with exit code %d" % code)
 
-        return [
-            ("create", create),
-            ("start", lambda: made[0].start()),
-            ("wait", wait),
-            ("delete", lambda: made[0].delete()),
-        ]
+        def start() -> None:
+            made[0].start()
+
+        def delete() -> None:
+            made[0].delete()
+
+        return [("create", create), ("start", start), ("wait", wait), ("delete", delete)]
 
     def remove(self, container_id: str) -> None:
         left = container.Container(container_id, self.root)

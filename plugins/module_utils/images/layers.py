@@ -33,6 +33,7 @@ DEFAULT_ROOT = "/var/lib/labrun/layers"
 MAX_ENTRIES = 1000000
 MAX_BYTES = 64 << 30
 _MAX_HEADER_BYTES = 1 << 20  # a PAX header is read into memory as a whole (case L10)
+_EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _XATTR = "SCHILY.xattr."
@@ -43,11 +44,10 @@ _REFUSED_XATTRS = ("user.overlay.",)
 class _Header(tarfile.TarInfo):
     """tarfile's header with a bound on what extended headers may make it read."""
 
-    def _proc_member(self, tar: Any) -> Any:
-        extended = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-        if self.type in extended and self.size > _MAX_HEADER_BYTES:
-            raise tarfile.ReadError("an extended header of %d bytes" % self.size)
-        return super()._proc_member(tar)  # type: ignore[misc]
+    def _proc_member(self, tarfile: Any) -> Any:
+        if self.type in _EXTENDED and self.size > _MAX_HEADER_BYTES:
+            raise ValueError("an extended header of %d bytes" % self.size)
+        return super()._proc_member(tarfile)  # type: ignore[misc]
 
 
 class _Hashed:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import io
 import random
 
-import matplotlib
-from matplotlib.figure import Figure
-
 from .data import Case
 
-matplotlib.rcParams["svg.fonttype"] = "none"  # text stays text: it scales, and a reader program can read it
-matplotlib.rcParams["svg.hashsalt"] = "ocilab.hosts"
-matplotlib.rcParams["font.family"] = "sans-serif"
+_STYLE = {
+    "svg.fonttype": "none",  # text stays text: it scales, and a reader program can read it
+    "svg.hashsalt": "ocilab.hosts",
+    "font.family": "sans-serif",
+}
 
 # Okabe and Ito's colours, which people with any colour vision tell apart.
 COLOURS = {
@@ -68,9 +67,11 @@ def distribution(case: Case, size: tuple[float, float]) -> str:
     values = [sample for row in case.rows for sample in row.samples]
     if max(values) > 8 * min(values):
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _place: f"{value:g}"))
-        axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(base=10, subs=(1, 2, 5)))
-        axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+        from matplotlib import ticker
+
+        axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _place: f"{value:g}"))
+        axes.xaxis.set_major_locator(ticker.LogLocator(base=10, subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(ticker.NullLocator())
         axes.set_xlim(min(values) * 0.8, max(values) * (2.4 if size == WIDE else 4.5))
     else:
         axes.set_xlim(0, max(values) * (1.2 if size == WIDE else 1.5))
@@ -102,8 +103,12 @@ def phase_colours() -> dict[str, str]:
 
 
 def _figure(rows: int, size: tuple[float, float]):
+    # Late: only a report pays for the library's 0.3 s, and only the controller needs to have it.
+    import matplotlib
+    from matplotlib.figure import Figure
+
     width, points = size
-    matplotlib.rcParams["font.size"] = points
+    matplotlib.rcParams.update(_STYLE, **{"font.size": points})
     figure = Figure(figsize=(width, 0.62 * rows + 0.8), layout="constrained")
     axes = figure.add_subplot()
     for side in ("top", "right", "left"):
@@ -121,7 +126,7 @@ def _label(axes, names: list[str]) -> None:
     axes.set_xlabel("ms")
 
 
-def _svg(figure: Figure) -> str:
+def _svg(figure) -> str:
     output = io.StringIO()
     figure.savefig(output, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = output.getvalue()

@@ -158,7 +158,7 @@ def table(hosts: list[Host]) -> list[str]:
     """The summary as lines of aligned text."""
     lines = []
     for host in hosts:
-        rows = [row for row in summary([host])]
+        rows = summary([host])
         reference = rows[0]["reference"] or "-"
         head = ["engine", "version", "run ms", "p95 ms", f"to {reference}", "lifecycle ms", "failures"]
         cells = [head] + [_cells(row) for row in rows if not row["unavailable_reason"]]

@@ -1,0 +1,65 @@
+# Copyright: (c) 2026, the ocilab.hosts authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The main job, end to end: the playbook compare with every engine that this machine has, and with none."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+pytestmark = pytest.mark.root
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+
+
+def compare(output, plan, **environment):
+    """Run the playbook as `make compare` does; the document of results."""
+    command = [sys.executable, "-m", "ansible", "playbook", "ocilab.hosts.compare", "-e"]
+    command.append(json.dumps({"compare_base_dir": str(output), "compare_plan": plan}))
+    variables = dict(os.environ, ANSIBLE_CONFIG=str(REPOSITORY / "playbooks" / "ansible.cfg"), **environment)
+    result = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=600, check=False)
+    assert result.returncode == 0, result.stdout[-3000:]
+    assert "Report: " in result.stdout
+    assert (output / "build/compare/report.html").exists()
+    return json.loads((output / "build/compare/results/localhost.json").read_text())
+
+
+def host_state():
+    mounts = Path("/proc/self/mounts").read_text()
+    cgroups = sorted(
+        str(path) for path in Path("/sys/fs/cgroup").glob("*/*") if path.is_dir() and path.name != "docker"
+    )
+    temporary = sorted(str(path) for path in Path("/tmp").glob("ocilab-*"))
+    return mounts, cgroups, temporary, os.listdir("/run/labrun") if os.path.exists("/run/labrun") else []
+
+
+@pytest.mark.engines
+def test_every_engine(tmp_path, dockerd):
+    schema = json.loads((REPOSITORY / "docs" / "results.schema.json").read_text())
+    before = host_state()
+    found = compare(tmp_path / "a space", {"samples": 20, "blocks": 4}, DOCKER_HOST=dockerd)
+    assert host_state() == before
+    Draft202012Validator(schema).validate(found)
+    for name in ("labrun", "labrun-module", "runc", "docker", "podman"):
+        engine = found["engines"][name]
+        assert engine["available"], engine["unavailable_reason"]
+        for case in ("run_true", "lifecycle"):
+            assert engine["benchmarks"][case]["failures"] == []
+            assert len(engine["benchmarks"][case]["samples_ns"]) == 20
+    assert len(found["order"]) == 20 * 2 * 5
+
+
+def test_labrun_alone_where_nothing_is_installed(tmp_path):
+    before = host_state()
+    plan = {"samples": 3, "blocks": 1, "engines": ["labrun", "labrun-module", "docker"]}
+    found = compare(tmp_path, plan, DOCKER_HOST=f"unix://{tmp_path}/none.sock")
+    assert host_state() == before
+    assert found["engines"]["docker"]["available"] is False
+    assert found["engines"]["docker"]["unavailable_reason"]
+    assert len(found["engines"]["labrun"]["benchmarks"]["run_true"]["samples_ns"]) == 3

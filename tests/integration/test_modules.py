@@ -1,0 +1,132 @@
+# Copyright: (c) 2026, the ocilab.hosts authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The modules through Ansible, in four steps each: check mode, run, run again, check again; removal likewise."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.root
+
+
+def module(name, **arguments):
+    """Run a module on this machine; its result."""
+    check = ["--check"] if arguments.pop("check", False) else []
+    words = ["localhost", "-m", f"ocilab.hosts.{name}", "-a", json.dumps(arguments) if arguments else "", "--tree"]
+    tree = Path(os.environ["PYTEST_TREE"])
+    command = [sys.executable, "-m", "ansible", "adhoc", *words[:-1], *check]
+    environment = dict(
+        os.environ, ANSIBLE_CALLBACKS_ENABLED="ansible.builtin.tree", ANSIBLE_CALLBACK_TREE_DIR=str(tree)
+    )
+    subprocess.run(command, env=environment, capture_output=True, timeout=120, check=False)
+    return json.loads((tree / "localhost").read_text())
+
+
+@pytest.fixture(autouse=True)
+def tree(tmp_path, monkeypatch):
+    (tmp_path / "tree").mkdir()
+    monkeypatch.setenv("PYTEST_TREE", str(tmp_path / "tree"))
+
+
+@pytest.fixture
+def places(tmp_path):
+    return {"store": str(tmp_path / "images"), "layers": str(tmp_path / "layers")}
+
+
+def snapshot(path):
+    """All that a module could have changed: files, mounts, cgroups, state."""
+    files = sorted(str(item) for item in path.rglob("*") if "tree" not in item.parts)
+    cgroups = sorted(str(item) for item in Path("/sys/fs/cgroup").glob("*/labrun-*"))
+    return files, Path("/proc/self/mounts").read_text(), cgroups
+
+
+def four_steps(path, name, keys=(), **arguments):
+    """Check, run, run again, check again; what the run returned."""
+    before = snapshot(path)
+    predicted = module(name, check=True, **arguments)
+    assert predicted["changed"] is True, predicted
+    assert snapshot(path) == before
+    done = module(name, **arguments)
+    assert done["changed"] is True
+    for key in keys:
+        assert done[key] == predicted[key]
+    assert module(name, **arguments)["changed"] is False
+    assert module(name, check=True, **arguments)["changed"] is False
+    return done
+
+
+def test_image_bundle_and_container(tmp_path, rootfs, places):
+    image = {
+        "name": "lab/busybox:1",
+        "source": str(rootfs),
+        "config": {"cmd": ["/bin/true"], "user": "student"},
+        **places,
+    }
+    four_steps(tmp_path, "labrun_image", keys=("image",), **image)
+    bundle = {"path": str(tmp_path / "bundle"), "image": "lab/busybox:1", "memory": "64M", **places}
+    made = four_steps(tmp_path, "labrun_bundle", keys=("config",), **bundle)
+    assert made["config"]["process"]["user"] == {"uid": 1000, "gid": 1001, "additionalGids": [2000]}
+    four_steps(tmp_path, "labrun_bundle", path=bundle["path"], state="absent")
+
+    container = {"name": "module-test", "root": str(tmp_path / "state"), "data_root": str(tmp_path / "data")}
+    script = "echo out; echo problem >&2; trap 'exit 3' TERM; while :; do sleep 0.1; done"
+    wanted = dict(container, image="lab/busybox:1", command=["/bin/sh", "-c", script], pids_limit=20, **places)
+    try:
+        done = four_steps(tmp_path, "labrun_container", keys=("actions",), **wanted)
+        assert done["container"]["status"] == "running"
+        again = module("labrun_container", **dict(wanted, memory="32M", explain=True))
+        assert again["actions"] == ["delete", "create", "start"]
+        assert [step["step"] for step in again["explain"]] == [
+            "receive_bundle",
+            "create_namespaces",
+            "create_cgroup",
+            "build_rootfs",
+            "become_process",
+        ]
+        assert all(step["system_calls"] for step in again["explain"])
+        stopped = four_steps(tmp_path, "labrun_container", state="stopped", **container)
+        assert stopped["container"]["exit_code"] == 3
+        log = Path(stopped["container"]["log_path"]).read_text().splitlines()
+        assert [line.split(" ", 1)[1] for line in log] == ["stdout F out", "stderr F problem"]
+        shown = module("labrun_container_info", name="module-test", root=container["root"])
+        assert shown["containers"][0]["status"] == "stopped"
+    finally:
+        module("labrun_container", state="absent", stop_timeout=0, **container)
+    assert module("labrun_container", state="absent", **container)["changed"] is False
+    four_steps(tmp_path, "labrun_image", name="lab/busybox:1", state="absent", **places)
+    assert list((tmp_path / "layers").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("labrun_image", {"name": "../x", "source": "/"}, "not a name by the distribution specification"),
+        ("labrun_image", {"name": "lab/x", "source": "/nowhere"}, "no such file"),
+        ("labrun_image", {"name": "lab/x"}, "not in the store"),
+        ("labrun_bundle", {"path": "/nowhere/b", "image": "lab/none"}, "not in the store"),
+        ("labrun_container", {"name": "a/b", "state": "absent"}, "container id"),
+        ("labrun_container", {"name": "x", "bundle": "/nowhere"}, "there is no config.json"),
+    ],
+)
+def test_bad_input_is_one_clear_line(tmp_path, places, name, arguments, message):
+    extra = places if "image" in name or "bundle" in name else {}
+    before = snapshot(tmp_path)
+    result = module(name, **arguments, **extra)
+    assert result["failed"] is True
+    assert message in result["msg"]
+    assert len(result["msg"].splitlines()) == 1
+    assert snapshot(tmp_path) == before
+
+
+def test_the_host_is_described():
+    found = module("container_host_info")["container_host"]
+    assert found["cgroups"]["mode"] in ("v1", "hybrid", "v2")
+    assert found["namespaces"]["pid"] is True
+    assert found["engines"]["labrun"]["available"] is True
