@@ -16,23 +16,14 @@ import pytest
 pytestmark = pytest.mark.root
 
 
-def module(name, **arguments):
+def module(name, /, check=False, **arguments):
     """Run a module on this machine; its result."""
-    check = ["--check"] if arguments.pop("check", False) else []
-    words = ["localhost", "-m", f"ocilab.hosts.{name}", "-a", json.dumps(arguments) if arguments else "", "--tree"]
-    tree = Path(os.environ["PYTEST_TREE"])
-    command = [sys.executable, "-m", "ansible", "adhoc", *words[:-1], *check]
-    environment = dict(
-        os.environ, ANSIBLE_CALLBACKS_ENABLED="ansible.builtin.tree", ANSIBLE_CALLBACK_TREE_DIR=str(tree)
-    )
-    subprocess.run(command, env=environment, capture_output=True, timeout=120, check=False)
-    return json.loads((tree / "localhost").read_text())
-
-
-@pytest.fixture(autouse=True)
-def tree(tmp_path, monkeypatch):
-    (tmp_path / "tree").mkdir()
-    monkeypatch.setenv("PYTEST_TREE", str(tmp_path / "tree"))
+    command = [sys.executable, "-m", "ansible", "adhoc", "localhost", "-m", f"ocilab.hosts.{name}"]
+    command += ["-a", json.dumps(arguments)] if arguments else []
+    command += ["--check"] if check else []
+    environment = dict(os.environ, ANSIBLE_STDOUT_CALLBACK="ansible.builtin.minimal", ANSIBLE_NOCOLOR="1")
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return json.loads(result.stdout.partition(" => ")[2])
 
 
 @pytest.fixture
@@ -47,7 +38,7 @@ def snapshot(path):
     return files, Path("/proc/self/mounts").read_text(), cgroups
 
 
-def four_steps(path, name, keys=(), **arguments):
+def four_steps(path, name, /, keys=(), **arguments):
     """Check, run, run again, check again; what the run returned."""
     before = snapshot(path)
     predicted = module(name, check=True, **arguments)
