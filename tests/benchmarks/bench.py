@@ -36,13 +36,13 @@ def main() -> int:
     samples = {name: item["benchmarks"]["run_true"]["samples_ns"] for name, item in document["engines"].items()}
     print(f"run_true, {SAMPLES} interleaved rounds, kernel {document['environment']['kernel']}, make bench")
     missed = 0
-    for name, bar in BARS.items():
+    for name, limit in BARS.items():
         ratio, low, high = statistics.ratio_interval(samples[name], samples["runc"])
-        missed += ratio > bar
+        missed += ratio > limit
         times = [statistics.median(samples[engine]) / 1e6 for engine in (name, "runc")]
-        verdict = "MISSED" if ratio > bar else "held"
+        verdict = "MISSED" if ratio > limit else "held"
         print(
-            f"{name}: {times[0]:.1f} ms to runc's {times[1]:.1f} ms: {ratio:.2f} ({low:.2f}-{high:.2f}), bar {bar}: {verdict}"
+            f"{name}: {times[0]:.1f} ms to runc's {times[1]:.1f} ms: {ratio:.2f} ({low:.2f}-{high:.2f}), bar {limit}: {verdict}"
         )
     return 1 if missed else 0
 

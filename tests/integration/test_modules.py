@@ -16,14 +16,14 @@ import pytest
 pytestmark = pytest.mark.root
 
 
-def module(name, /, check=False, **arguments):
+def module(of_name, check=False, **arguments):
     """Run a module on this machine; its result."""
-    command = [sys.executable, "-m", "ansible", "adhoc", "localhost", "-m", f"ocilab.hosts.{name}"]
+    command = [sys.executable, "-m", "ansible", "adhoc", "localhost", "-m", f"ocilab.hosts.{of_name}"]
     command += ["-a", json.dumps(arguments)] if arguments else []
     command += ["--check"] if check else []
     environment = dict(os.environ, ANSIBLE_STDOUT_CALLBACK="ansible.builtin.minimal", ANSIBLE_NOCOLOR="1")
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    return json.loads(result.stdout.partition(" => ")[2])
+    return dict(json.loads(result.stdout.partition(" => ")[2]), failed=result.returncode != 0)
 
 
 @pytest.fixture
@@ -38,18 +38,18 @@ def snapshot(path):
     return files, Path("/proc/self/mounts").read_text(), cgroups
 
 
-def four_steps(path, name, /, keys=(), **arguments):
+def four_steps(watched, of_name, keys=(), **arguments):
     """Check, run, run again, check again; what the run returned."""
-    before = snapshot(path)
-    predicted = module(name, check=True, **arguments)
+    before = snapshot(watched)
+    predicted = module(of_name, check=True, **arguments)
     assert predicted["changed"] is True, predicted
-    assert snapshot(path) == before
-    done = module(name, **arguments)
+    assert snapshot(watched) == before
+    done = module(of_name, **arguments)
     assert done["changed"] is True
     for key in keys:
         assert done[key] == predicted[key]
-    assert module(name, **arguments)["changed"] is False
-    assert module(name, check=True, **arguments)["changed"] is False
+    assert module(of_name, **arguments)["changed"] is False
+    assert module(of_name, check=True, **arguments)["changed"] is False
     return done
 
 
