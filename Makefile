@@ -2,10 +2,12 @@
 # Every path is relative: the checkout's own may hold spaces.
 PYTHON ?= python3
 OUTPUT ?= build/compare
-SITE = .venv/site
 RUN = PYTHONUNBUFFERED=1 .venv/bin/python
+# Where .venv came along with a moved or copied checkout, its link leads to the old one, which would be tested instead.
+MOVED := $(shell for link in .venv/lib/python3*/site-packages/ansible_collections/ocilab/hosts; do \
+  [ -L "$$link" ] && [ "$$(readlink -f "$$link")" != "$$(pwd -P)" ] && echo moved; done)
 
-.PHONY: help compare test lint sanity bench labrun venv clean check-host packages
+.PHONY: help compare test lint sanity bench labrun venv clean check-host packages moved
 
 help:
 	@echo "make compare   build a bundle, run it in labrun and in every engine found here, write $(OUTPUT)/report.html (root)"
@@ -17,7 +19,7 @@ help:
 
 venv: .venv/.run
 
-.venv/.run: requirements.txt constraints.txt scripts/make-venv
+.venv/.run: requirements.txt constraints.txt scripts/make-venv $(MOVED)
 	@scripts/make-venv "$(PYTHON)" requirements.txt
 	@touch $@
 
@@ -29,8 +31,8 @@ check-host:
 	@scripts/check-host
 
 compare: check-host .venv/.run
-	@ANSIBLE_CONFIG=playbooks/ansible.cfg .venv/bin/python -m ansible playbook ocilab.hosts.compare \
-	  -e "compare_output_dir='$(OUTPUT)'" -e "compare_base_dir='$(CURDIR)'"
+	@PWD="$$(pwd)" ANSIBLE_CONFIG=playbooks/ansible.cfg .venv/bin/python -m ansible playbook ocilab.hosts.compare \
+	  -e "compare_output_dir='$(OUTPUT)'"
 
 labrun:
 	@/usr/bin/python3 scripts/build_labrun.py build/bin/labrun

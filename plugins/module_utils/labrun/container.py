@@ -92,18 +92,23 @@ class Container:
             child.raise_reported(report)
 
     def stop(self, timeout_s: float) -> None:
-        """SIGTERM, and SIGKILL when the process has not ended after timeout_s seconds. Raises NotFound, OcilabError."""
+        """SIGTERM, and SIGKILL when the process has not ended after timeout_s seconds; then the exit code is recorded.
+
+        Raises NotFound, OcilabError.
+        """
         pidfd = processes.open_process(*self.folder.process())
-        if pidfd < 0:
-            return
-        try:
-            syscalls.pidfd_send_signal(pidfd, SIGTERM)
-            if not processes.wait_gone(pidfd, timeout_s):
-                self._destroy_process()
-        except ProcessLookupError:
-            pass
-        finally:
-            os.close(pidfd)
+        if pidfd >= 0:
+            try:
+                syscalls.pidfd_send_signal(pidfd, SIGTERM)
+                if not processes.wait_gone(pidfd, timeout_s):
+                    self._destroy_process()
+            except ProcessLookupError:
+                pass
+            finally:
+                os.close(pidfd)
+        monitor = self.noted("monitor")
+        if monitor:
+            self._await_monitor(monitor["pid"], monitor["started"])
 
     def exit_code(self) -> int | None:
         """How the process ended, by the monitor's record; None while it runs or where no monitor watched it."""
