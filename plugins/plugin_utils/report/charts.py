@@ -70,7 +70,7 @@ def distribution(case: Case, size: tuple[float, float]) -> str:
         from matplotlib import ticker
 
         axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _place: f"{value:g}"))
-        axes.xaxis.set_major_locator(ticker.LogLocator(base=10, subs=(1, 2, 5)))
+        axes.xaxis.set_major_locator(ticker.LogLocator(base=10, subs=(1, 2, 5) if size == WIDE else (1,)))
         axes.xaxis.set_minor_locator(ticker.NullLocator())
         axes.set_xlim(min(values) * 0.8, max(values) * (2.4 if size == WIDE else 4.5))
     else:
