@@ -40,7 +40,7 @@ labrun:
 packages:
 	@scripts/test-packages
 
-lint: packages .venv/.test
+lint: .venv/.test
 	@scripts/lint
 
 sanity: .venv/.test
@@ -49,7 +49,7 @@ sanity: .venv/.test
 test: packages lint
 	@$(RUN) -m pytest -rs tests/unit tests/integration
 
-bench: check-host .venv/.test packages labrun
+bench: check-host packages .venv/.test
 	@$(RUN) tests/benchmarks/bench.py
 
 clean:

@@ -17,8 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-_REASON = "needs root: it makes namespaces, cgroups and mounts; use become: true"
-
 
 def run_module(
     argument_spec: dict[str, Any],
@@ -31,7 +29,7 @@ def run_module(
     if not sys.platform.startswith("linux"):
         module.fail_json(msg="this module needs Linux, and this host is %s" % sys.platform)
     if needs_root and os.geteuid() != 0:
-        module.fail_json(msg="this module " + _REASON)
+        module.fail_json(msg="this module needs root, for namespaces, cgroups and mounts; use become: true")
     try:
         result = function(module)
     except OcilabError as error:

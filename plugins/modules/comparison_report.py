@@ -12,7 +12,8 @@ module: comparison_report
 short_description: Write one report of the results of all hosts
 version_added: 0.1.0
 description:
-  - Renders the results of M(ocilab.hosts.engine_benchmark) as one HTML file that needs no network, in English and Korean.
+  - Renders the results of M(ocilab.hosts.engine_benchmark) as one HTML file, in English and Korean.
+  - The file needs no network and no script.
   - It runs on the controller, whatever host the task is for.
 author:
   - ocilab.hosts authors (@ocilab)

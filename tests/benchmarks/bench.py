@@ -42,7 +42,8 @@ def main() -> int:
         times = [statistics.median(samples[engine]) / 1e6 for engine in (name, "runc")]
         verdict = "MISSED" if ratio > limit else "held"
         print(
-            f"{name}: {times[0]:.1f} ms to runc's {times[1]:.1f} ms: {ratio:.2f} ({low:.2f}-{high:.2f}), bar {limit}: {verdict}"
+            f"{name}: {times[0]:.1f} ms to runc's {times[1]:.1f} ms:"
+            f" {ratio:.2f} ({low:.2f}-{high:.2f}), bar {limit}: {verdict}"
         )
     return 1 if missed else 0
 

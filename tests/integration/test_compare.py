@@ -35,8 +35,12 @@ def host_state():
     cgroups = sorted(
         str(path) for path in Path("/sys/fs/cgroup").glob("*/*") if path.is_dir() and path.name != "docker"
     )
+    listed = subprocess.run(
+        ["lsns", "--noheadings", "--type", "net", "--output", "NS"], capture_output=True, text=True, check=True
+    )
+    networks = (sorted(listed.stdout.split()), os.listdir("/run/netns") if os.path.exists("/run/netns") else [])
     temporary = sorted(str(path) for path in Path("/tmp").glob("ocilab-*"))
-    return mounts, cgroups, temporary, os.listdir("/run/labrun") if os.path.exists("/run/labrun") else []
+    return mounts, cgroups, networks, temporary, os.listdir("/run/labrun") if os.path.exists("/run/labrun") else []
 
 
 @pytest.mark.engines

@@ -9,8 +9,11 @@ import json
 import os
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
+from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import container
+from ansible_collections.ocilab.hosts.plugins.module_utils.linux.errors import CommandNotFound
 
 pytestmark = pytest.mark.root
 
@@ -103,7 +106,8 @@ def test_limits_are_in_the_cgroup(bundle):
     resources["cpu"] = {"period": 100000, "quota": 50000, "shares": 512}
     resources["pids"] = {"limit": 17}
     seen = bundle.shell(
-        "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/cpu/cpu.cfs_quota_us"
+        "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/pids/pids.max"
+        " /sys/fs/cgroup/cpu/cpu.cfs_quota_us"
         " 2>/dev/null || cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max /sys/fs/cgroup/cpu.max"
     )
     assert seen.split() in (["67108864", "17", "50000"], ["67108864", "17", "50000", "100000"])
@@ -279,3 +283,36 @@ def test_nothing_is_imported_after_pivot_root(bundle):
     after = [line for line in lines[pivot + 1 :] if line.split()[0] == child]
     execute = next(index for index, line in enumerate(after) if "execve" in line)
     assert not [line for line in after[:execute] if ".py" in line or ".so" in line]
+
+
+def test_a_cgroup_that_exists_is_left_alone_with_its_processes(bundle):
+    cgroups = [path for path in Path("/sys/fs/cgroup").glob("*/") if (path / "cgroup.procs").exists()]
+    parent = (cgroups or [Path("/sys/fs/cgroup")])[0]
+    foreign = parent / "test-foreign"
+    foreign.mkdir()
+    bystander = subprocess.Popen(["sleep", "60"])
+    try:
+        (foreign / "cgroup.procs").write_text(str(bystander.pid))
+        bundle.config["linux"]["cgroupsPath"] = "/test-foreign"
+        result = bundle.run("/bin/true")
+        assert result.returncode == 1
+        assert "exists already" in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+        assert bystander.poll() is None
+        assert foreign.exists()
+    finally:
+        bystander.kill()
+        bystander.wait()
+        foreign.rmdir()
+    bundle.assert_nothing_left()
+
+
+def test_failed_starts_leave_no_descriptor_open_in_the_caller(bundle):
+    bundle.config["process"]["args"] = ["/bin/missing"]
+    bundle.write()
+    before = sorted(os.listdir("/proc/self/fd"))
+    for _attempt in range(3):
+        with pytest.raises(CommandNotFound):
+            container.create("test", str(bundle.path), str(bundle.state))
+    assert sorted(os.listdir("/proc/self/fd")) == before
+    bundle.assert_nothing_left()

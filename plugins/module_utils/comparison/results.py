@@ -109,6 +109,7 @@ def _prepare(
         prepared.append(item)
         described["notes"] = item.notes
     except OcilabError as error:
+        item.clean_up()
         described.update(available=False, unavailable_reason=str(error))
 
 

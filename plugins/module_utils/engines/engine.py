@@ -67,7 +67,7 @@ class Engine:
         raise NotImplementedError
 
     def clean_up(self) -> None:
-        """Undo prepare()."""
+        """Undo prepare(), also one that failed half-way."""
         raise NotImplementedError
 
 

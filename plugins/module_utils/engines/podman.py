@@ -35,7 +35,7 @@ class Podman(ContainerCommand):
         self._settle()
 
     def _settle(self) -> None:
-        """Find the options with which it runs here: some hosts refuse its default limits, or its runtime the cgroups."""
+        """Find options with which it runs here: some hosts refuse its default limits, or its runtime the cgroups."""
         limits = []
         for name, number in (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC)):
             hard = resource.getrlimit(number)[1]
@@ -52,7 +52,6 @@ class Podman(ContainerCommand):
                 failures.append(str(error))
                 self.remove(name)
         else:
-            self.clean_up()
             raise engine.Unavailable("it cannot run a container on this host: " + failures[0])
         if failures:
             options = " ".join(self.global_options + self.run_options)

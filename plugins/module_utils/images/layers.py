@@ -179,7 +179,7 @@ def prune(store: Store, root: str) -> None:
     needed = {layer["chain_id"].partition(":")[2] for image in store.images() for layer in image.layers}
     mounted = " ".join(entry["super_options"] for entry in mounts.table() if entry["kind"] == "overlay")
     for name in os.listdir(root):
-        if name not in needed and name not in mounted and not name.startswith(".new-"):
+        if spec.is_sha256_hex(name) and name not in needed and name not in mounted:
             shutil.rmtree(os.path.join(root, name))
 
 

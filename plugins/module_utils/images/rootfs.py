@@ -76,7 +76,7 @@ def _read_layer(source: str, output: BinaryIO, path: str) -> Blob:
 
 
 def _from_directory(source: str, output: BinaryIO, path: str) -> Blob:
-    """Not compressed: the store is local, its layers are unpacked at once, and compression would be most of the time."""
+    """Not compressed: the store is local and unpacked at once, and compression would be most of the time."""
     if not os.listdir(source):
         raise InvalidInput("source %s: the directory is empty" % source)
     digest = layers.HashingWriter(output)

@@ -33,8 +33,9 @@ _PASSWD_BYTES = 1 << 20
 def describe(image: Image, store: Store, options: dict[str, Any]) -> dict[str, Any]:
     """The config.json for the image of the store and the options.
 
-    options: command, env, user, working_dir, hostname, read_only, memory, cpus, pids_limit, mounts, config (runtime-spec
-    properties merged over the rest); an absent or None one is taken from the image or the default. Raises InvalidInput.
+    options: command, env, user, working_dir, hostname, read_only, memory, cpus, pids_limit, mounts, config (properties
+    of runtime-spec, merged over the rest); an absent or None one is taken from the image or the default.
+    Raises InvalidInput.
     """
     settings = image.config.get("config") or {}
     args = options.get("command") or (settings.get("Entrypoint") or []) + (settings.get("Cmd") or [])

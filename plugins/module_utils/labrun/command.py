@@ -10,13 +10,13 @@ takes 10 ms more to start, and a folder of .pyc files cannot be copied as one fi
 
 from __future__ import annotations
 
+import ast
 import marshal
 import os
-import pkgutil
 import sys
 import zlib
 from importlib import import_module
-from importlib.util import MAGIC_NUMBER
+from importlib.util import MAGIC_NUMBER, find_spec
 
 from ..linux.errors import OcilabError
 
@@ -24,7 +24,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_FLOORS = ("linux", "spec", "labrun")
 _PACKAGE = "ocilab_labrun"
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._+-")
 # The shell's start costs 0.4 ms; a Python file that held the code as a literal would spend 5 ms on reading it.
@@ -71,21 +70,43 @@ sys.exit(entry())
 
 
 def sources() -> dict[str, tuple[bool, str]]:
-    """(is a package, source) of each module that the command needs, by its dotted name.
+    """(is a package, source) of each module that the command can reach, by its dotted name.
 
     They are read through the import system, so that this works from a checkout and from a module's archive alike.
     """
     own = __name__.rpartition(".")[0].rpartition(".")[0]
-    found = {_PACKAGE: (True, "")}
-    for floor in _FLOORS:
-        package: Any = import_module(own + "." + floor)
-        found[_PACKAGE + "." + floor] = (True, "")
-        for entry in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-            spec: Any = import_module(entry.name).__spec__
-            found[_PACKAGE + entry.name[len(own) :]] = (entry.ispkg, spec.loader.get_source(entry.name) or "")
-    if _PACKAGE + ".labrun.cli" not in found:
-        raise OcilabError("the labrun package is incomplete: its sources cannot be found below " + own)
-    return found
+    found: dict[str, tuple[bool, str]] = {"": (True, "")}
+    waiting = ["labrun.cli"]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        spec: Any = import_module(own + "." + name).__spec__
+        is_package = spec.submodule_search_locations is not None
+        source = spec.loader.get_source(spec.name) or ""
+        found[name] = (is_package, source)
+        waiting += [name.rpartition(".")[0], *_imported(name, source, is_package, own)]
+    return {_PACKAGE + ("." + name if name else ""): module for name, module in found.items()}
+
+
+def _imported(name: str, source: str, is_package: bool, own: str) -> list[str]:
+    """The modules of this package that the source imports relatively, in functions too."""
+    result = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        parts = name.split(".")
+        base = ".".join(parts[: len(parts) - node.level + is_package] + ([node.module] if node.module else []))
+        for alias in node.names:
+            longer = (base + "." if base else "") + alias.name
+            result.append(longer if _is_module(own, base, longer) else base)
+    return result
+
+
+def _is_module(own: str, base: str, name: str) -> bool:
+    """True when name is a module below the package base, and not something that the module base defines."""
+    parent: Any = find_spec(own + "." + base if base else own)
+    return parent.submodule_search_locations is not None and find_spec(own + "." + name) is not None
 
 
 def build(interpreter: str) -> bytes:

@@ -84,15 +84,16 @@ def make(folder: Folder, plan: Plan, stdio: list[int] | None, preserved: list[in
     linux = plan.config.get("linux") or {}
     host = cgroups.detect()
     cgroup = host.at(linux.get("cgroupsPath") or "/labrun-" + folder.id)
+    cgroup.refuse_existing()
     plan.cgroup_mounts = _cgroup_mounts(plan, cgroup)
     pipes = child.Pipes()
     pid = 0
     try:
         entry = create_cgroup(folder, cgroup, linux.get("resources") or {})
-        fifo_fd = _make_fifo(folder)
-        pid = create_namespaces(plan, entry, pipes, fifo_fd, stdio, preserved)
-        os.close(fifo_fd)
-        entry.close()
+        try:
+            pid = create_namespaces(plan, entry, pipes, folder, stdio, preserved)
+        finally:
+            entry.close()
         pipes.close_child_ends()
         folder.note({"object": "process", "pid": pid, "started": processes.start_time(pid)})
         _prepare_child(plan, pid)
@@ -100,20 +101,18 @@ def make(folder: Folder, plan: Plan, stdio: list[int] | None, preserved: list[in
         report = child.receive_report(pipes.report_read)
         if not report.get("ready"):
             child.raise_reported(report or {"message": "the container's init was killed before it was ready"})
-        os.close(pipes.go_write)
         trace.add(report["trace"])
-        return Created(pid, pipes.report_read)
+        return Created(pid, pipes.keep_report())
     except BaseException:
         pipes.close_all()
         _abandon(pid, cgroup)
         raise
 
 
-def _cgroup_mounts(plan: Plan, cgroup: Any) -> list[Any]:
+def _cgroup_mounts(plan: Plan, cgroup: cgroups.Cgroup) -> list[cgroups.CgroupMount]:
     """What a mount of type cgroup needs; nothing is looked up where the configuration has none."""
     if any(item.get("type") == "cgroup" for item in plan.config.get("mounts") or []):
-        mounts_: list[Any] = cgroup.mounts_for_container()
-        return mounts_
+        return cgroup.mounts_for_container()
     return []
 
 
@@ -124,12 +123,13 @@ def _make_fifo(folder: Folder) -> int:
 
 
 def create_namespaces(
-    plan: Plan, entry: cgroups.Entry, pipes: Any, fifo_fd: int, stdio: list[int] | None, preserved: list[int]
+    plan: Plan, entry: cgroups.Entry, pipes: child.Pipes, folder: Folder, stdio: list[int] | None, preserved: list[int]
 ) -> int:
     """Step 2: a child in new and joined namespaces, which waits for the word to go on; its pid on the host."""
     trace.step("create_namespaces")
     # The cgroup namespace comes in step 3, when the child is where that namespace's root is to be.
     new_kinds = [kind for kind in plan.new_kinds if kind != "cgroup"]
+    fifo_fd = _make_fifo(folder)
     report_fd = pipes.report_write
 
     def body() -> None:
@@ -139,7 +139,10 @@ def create_namespaces(
         pipes.close_parent_ends()
         child.run_child(pipes, [fifo_fd] + entry.descriptors() + preserved, stdio, body)
 
-    return spawn(plan.joined, new_kinds, entry.clone_into, start_child)
+    try:
+        return spawn(plan.joined, new_kinds, entry.clone_into, start_child)
+    finally:
+        os.close(fifo_fd)
 
 
 def spawn(joined: dict[str, str], new_kinds: list[str], into_cgroup: int, start_child: Callable[[], None]) -> int:

@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
 
+def _config(container: Container) -> dict[str, Any]:
+    return document.read(os.path.join(container.folder.load()["bundle"], "config.json"))
+
+
 def process_for(container: Container, args: list[str], changes: dict[str, Any]) -> dict[str, Any]:
     """A process object like the container's own, that runs args, with changes (env is added to, the rest replaced)."""
-    bundle = container.folder.load()["bundle"]
-    configured: dict[str, Any] = document.read(os.path.join(bundle, "config.json"))["process"]  # type: ignore[assignment]
+    configured = _config(container)["process"]
     result = dict(configured, args=args)
     for key, value in changes.items():
         result[key] = (configured.get("env") or []) + value if key == "env" else value
@@ -50,8 +53,7 @@ def execute(
         raise WrongState("container %s: cannot exec in it, it is %s" % (container.id, state["status"]))
     validate.shape(described, fields.PROCESS, "process", "exec", debug)
     validate.process(described, "exec: process")
-    config = document.read(os.path.join(state["bundle"], "config.json"))
-    linux: dict[str, Any] = config.get("linux") or {}  # type: ignore[assignment]
+    linux = _config(container).get("linux") or {}
     prepared = process.Prepared(described, linux.get("seccomp"), debug, warn)
     kinds = [item["type"] for item in linux.get("namespaces") or []]
     joined = {kind: "/proc/%d/ns/%s" % (state["pid"], namespaces.KINDS[kind][1]) for kind in kinds}
@@ -65,8 +67,7 @@ def _start(
     stdio: list[int] | None,
     preserved: list[int],
 ) -> int:
-    noted = [item["paths"] for item in container.folder.journal() if item["object"] == "cgroup"]
-    entry = cgroups.Entry(noted[0])
+    entry = cgroups.Entry(container.noted("cgroup")["paths"])
     pipes = child.Pipes()
 
     def body() -> None:
@@ -83,15 +84,12 @@ def _start(
 
     try:
         pid = creation.spawn(joined, [], entry.clone_into, start_child)
-        entry.close()
         pipes.close_child_ends()
         os.write(pipes.go_write, child.GO)
-        os.close(pipes.go_write)
         report = child.receive_report(pipes.report_read)
-        os.close(pipes.report_read)
-    except BaseException:
+    finally:
+        entry.close()
         pipes.close_all()
-        raise
     if report:
         os.waitpid(pid, 0)
         child.raise_reported(report)

@@ -49,7 +49,7 @@ _EFFECTS = {
 def steps(records: list[dict[str, Any]], program: str) -> list[dict[str, Any]]:
     """The five steps of runtime-spec's create, from the records of linux/trace.py; program is what execve will run.
 
-    Each is {"step", "purpose", "duration_us", "system_calls": [{"call", "arguments", "duration_us", "result", "effect"}]};
+    Each has step, purpose, duration_us and system_calls, which have call, arguments, duration_us, result and effect;
     duration_us of a step is the sum of its calls, in microseconds. The calls of one step stand in their order in time.
     """
     last = {"step": STEPS[-1], "call": "execve", "arguments": [program], "duration_us": 0, "result": "at start"}

@@ -34,19 +34,26 @@ class Pipes:
         self.report_read, self.report_write = os.pipe()
 
     def close_parent_ends(self) -> None:
-        os.close(self.go_write)
-        os.close(self.report_read)
+        self._close("go_write", "report_read")
 
     def close_child_ends(self) -> None:
-        os.close(self.go_read)
-        os.close(self.report_write)
+        self._close("go_read", "report_write")
 
     def close_all(self) -> None:
-        for fd in (self.go_read, self.go_write, self.report_read, self.report_write):
-            try:
-                os.close(fd)
-            except OSError:
-                pass  # closed before
+        self._close("go_read", "go_write", "report_read", "report_write")
+
+    def keep_report(self) -> int:
+        """Close all but the end that the report is read from, which is the caller's from here on."""
+        kept, self.report_read = self.report_read, -1
+        self.close_all()
+        return kept
+
+    def _close(self, *names: str) -> None:
+        """Each once: a number that was closed may be another file's by now."""
+        for name in names:
+            if getattr(self, name) >= 0:
+                os.close(getattr(self, name))
+            setattr(self, name, -1)
 
 
 def run_child(pipes: Pipes, keep: list[int], stdio: list[int] | None, body: Callable[[], None]) -> None:
@@ -121,7 +128,7 @@ def raise_reported(told: dict[str, Any]) -> None:
 
 
 def init(plan: Any, entry: Any, fifo_fd: int, report_fd: int) -> None:
-    """The container's first process: the end of step 3, then steps 4 and 5. plan is create.Plan, entry cgroups.Entry."""
+    """The container's first process: the end of step 3, then steps 4 and 5; of create.Plan and cgroups.Entry."""
     os.setsid()
     trace.step("create_cgroup")
     entry.enter()

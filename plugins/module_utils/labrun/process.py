@@ -43,7 +43,7 @@ _RLIMITS = [
     "RTPRIO",
     "RTTIME",
 ]
-_KEEPCAPS_HINT = "map the id in linux.uidMappings and linux.gidMappings"
+_IDS_HINT = "map the id in linux.uidMappings and linux.gidMappings"
 
 
 class _Rlimit(ctypes.Structure):
@@ -142,7 +142,7 @@ def _set_ids(prepared: Prepared) -> None:
         trace.call("setresuid", (prepared.uid,), os.setresuid, prepared.uid, prepared.uid, prepared.uid)
     except OSError as error:
         target = "uid %d, gid %d, groups %s" % (prepared.uid, prepared.gid, prepared.groups)
-        raise KernelRefused("setresuid", target, error.errno, _KEEPCAPS_HINT) from None
+        raise KernelRefused("setresuid", target, error.errno, _IDS_HINT) from None
 
 
 def _set_groups(groups: list[int]) -> None:

@@ -56,7 +56,7 @@ def build_rootfs(config: dict[str, Any], rootfs: str, cgroup_mounts: list[Any]) 
     root_fd = _isolate(rootfs)
     for item in config.get("mounts") or []:
         if item.get("type") == "cgroup":
-            # Without a cgroup namespace of its own the container would see the host's whole tree: only its own is bound.
+            # Without a cgroup namespace of its own it would see the host's whole tree: only its own part is bound.
             _mount_cgroups(root_fd, item, cgroup_mounts, not _has_new_namespace(linux, "cgroup"))
         else:
             _mount(root_fd, item)
@@ -180,11 +180,11 @@ def _mount_hierarchy(root_fd: int, destination: str, entry: Any, flags: int, rea
     fd = paths.mkdirs_in_root(root_fd, destination)
     try:
         if bind:
-            syscalls.mount(os.fsencode(entry.directory), mounts.fd_path(fd), b"", syscalls.MS_BIND, b"", destination)
+            syscalls.mount(os.fsencode(entry.directory), paths.fd_path(fd), b"", syscalls.MS_BIND, b"", destination)
             flags |= syscalls.MS_RDONLY if readonly else 0
         else:
             data = entry.options.encode()
-            syscalls.mount(b"cgroup", mounts.fd_path(fd), entry.kind.encode(), flags, data, destination)
+            syscalls.mount(b"cgroup", paths.fd_path(fd), entry.kind.encode(), flags, data, destination)
             flags = syscalls.MS_RDONLY if readonly else 0
         if flags:
             mounted_fd = paths.open_in_root(root_fd, destination, os.O_PATH)
@@ -254,10 +254,10 @@ def _mask(root_fd: int, masked: list[str]) -> None:
             raise KernelRefused("open", path, error.errno) from None
         is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
         if is_directory:
-            target = mounts.fd_path(fd)
+            target = paths.fd_path(fd)
             arguments = (b"tmpfs", target, b"tmpfs", syscalls.MS_RDONLY, b"size=0k,nr_inodes=2", path)
         else:
-            arguments = (mounts.fd_path(null_fd), mounts.fd_path(fd), b"", syscalls.MS_BIND, b"", path)
+            arguments = (paths.fd_path(null_fd), paths.fd_path(fd), b"", syscalls.MS_BIND, b"", path)
         _refuse("mount", "a mask on " + path, syscalls.mount, *arguments)
         os.close(fd)
     os.close(null_fd)
@@ -270,7 +270,7 @@ def _make_readonly(root_fd: int, path: str) -> None:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return
         raise KernelRefused("open", path, error.errno) from None
-    itself = mounts.fd_path(fd)
+    itself = paths.fd_path(fd)
     bind = syscalls.MS_BIND | syscalls.MS_REC
     _refuse("mount", "%s on itself" % path, syscalls.mount, itself, itself, b"", bind, b"", path)
     os.close(fd)
@@ -280,7 +280,7 @@ def _make_readonly(root_fd: int, path: str) -> None:
 
 
 def _enter(root_fd: int) -> None:
-    """pivot_root onto the root itself: the old root is stacked below the new one and is then taken away (pivot_root(2))."""
+    """pivot_root onto the root itself: the old root lies below the new one and is then taken away (pivot_root(2))."""
     try:
         os.fchdir(root_fd)
         os.close(root_fd)

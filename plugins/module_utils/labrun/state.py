@@ -63,7 +63,7 @@ class Folder:
         self._write("journal", document.dump(entry) + b"\n", os.O_APPEND)
 
     def journal(self) -> list[dict[str, Any]]:
-        """The journal's entries, oldest first; a last line cut short by a crash is left out: its object was not made."""
+        """The entries, oldest first; a last line cut short by a crash is left out: its object was not made."""
         try:
             fd = os.open(os.path.join(self.path, "journal"), os.O_RDONLY | os.O_CLOEXEC)
         except OSError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from . import files, syscalls
+from . import files, paths, syscalls
 
 # word -> (flags to set, flags to clear); config.md, mount options of Linux
 _FLAGS = {
@@ -51,7 +51,8 @@ _PROPAGATION = {
 }
 # Defined by runtime-spec, not done yet: they must not pass for file system options, which some kernels ignore.
 LATER = ("idmap", "ridmap", "tmpcopyup", "rro", "rrw", "rsuid", "rnosuid", "rnodev", "rdev", "rexec", "rnoexec")
-_LOCKABLE = {"ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8, "noatime": 0x400, "nodiratime": 0x800, "relatime": 0x200000}
+# What remount must keep (mount(2)): ro nosuid nodev noexec noatime nodiratime relatime
+_KEPT = 0x1 | 0x2 | 0x4 | 0x8 | 0x400 | 0x800 | 0x200000
 
 
 class Options:
@@ -76,11 +77,6 @@ class Options:
         return bool(self.flags & syscalls.MS_BIND)
 
 
-def fd_path(fd: int) -> bytes:
-    """The path by which mount(2) reaches an open file, without a second look-up of its name (proc(5))."""
-    return b"/proc/self/fd/%d" % fd
-
-
 def mount_at(source: str, target_fd: int, shown: str, kind: str, options: Options) -> None:
     """Mount on the open file or directory; shown is its path as the container sees it. Raises OSError.
 
@@ -91,16 +87,14 @@ def mount_at(source: str, target_fd: int, shown: str, kind: str, options: Option
     data = "" if options.is_bind else options.data
     if options.is_bind:
         flags &= syscalls.MS_BIND | syscalls.MS_REC
-    syscalls.mount(source.encode(), fd_path(target_fd), kind.encode(), flags, data.encode(), shown)
+    syscalls.mount(source.encode(), paths.fd_path(target_fd), kind.encode(), flags, data.encode(), shown)
 
 
 def remount_bind(target_fd: int, shown: str, flags: int) -> None:
     """Give the bind mount at the open directory these flags besides those that it already has. Raises OSError."""
-    present = os.fstatvfs(target_fd).f_flag
-    for bit in _LOCKABLE.values():
-        flags |= _from_statvfs(present) & bit
+    flags |= _from_statvfs(os.fstatvfs(target_fd).f_flag) & _KEPT
     bind = syscalls.MS_REMOUNT | syscalls.MS_BIND
-    syscalls.mount(b"", fd_path(target_fd), b"", flags & ~syscalls.MS_REC | bind, b"", shown)
+    syscalls.mount(b"", paths.fd_path(target_fd), b"", flags & ~syscalls.MS_REC | bind, b"", shown)
 
 
 def _from_statvfs(flag: int) -> int:
@@ -114,7 +108,7 @@ def _from_statvfs(flag: int) -> int:
 
 def set_propagation(target_fd: int, shown: str, flags: int) -> None:
     """Change how mounts propagate at the open directory (mount_namespaces(7)). Raises OSError."""
-    syscalls.mount(b"", fd_path(target_fd), b"", flags, b"", shown)
+    syscalls.mount(b"", paths.fd_path(target_fd), b"", flags, b"", shown)
 
 
 def table(path: str = "/proc/self/mountinfo") -> list[dict[str, str]]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import stat
 
-_OPENAT2 = 437  # the same number on every machine
+from . import syscalls
+
 _NO_MAGICLINKS = 0x02
 _NO_SYMLINKS = 0x04
 _BENEATH = 0x08
@@ -23,23 +23,19 @@ class _OpenHow(ctypes.Structure):
     _fields_ = [("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64)]
 
 
-_syscall = ctypes.CDLL(None, use_errno=True).syscall
-_syscall.restype = ctypes.c_long
-_SIZE = ctypes.c_size_t(ctypes.sizeof(_OpenHow))
-_NUMBER = ctypes.c_long(_OPENAT2)
+_SIZE = ctypes.sizeof(_OpenHow)
 
 
 def _openat2(dir_fd: int, path: str, flags: int, mode: int, resolve: int) -> int:
     how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
     encoded = os.fsencode(path) or b"."
     for _attempt in range(_RETRIES):
-        fd: int = _syscall(_NUMBER, ctypes.c_int(dir_fd), encoded, ctypes.byref(how), _SIZE)
-        if fd >= 0:
-            return fd
-        number = ctypes.get_errno()
-        # EAGAIN: something was renamed or mounted meanwhile, and the kernel could not prove that the path stays inside.
-        if number != errno.EAGAIN:
-            raise OSError(number, os.strerror(number), path)
+        try:
+            return syscalls.raw("openat2", dir_fd, encoded, ctypes.byref(how), _SIZE)
+        except OSError as error:
+            # EAGAIN: a rename or a mount meanwhile, so that the kernel could not prove that the path stays inside.
+            if error.errno != errno.EAGAIN:
+                raise OSError(error.errno, error.strerror, path) from None
     raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), path)
 
 
@@ -79,24 +75,6 @@ def mkdirs_in_root(root_fd: int, path: str, mode: int = 0o755) -> int:
     return open_in_root(root_fd, path, flags)
 
 
-def fd_path(fd: int) -> str:
-    """The name by which another system call reaches an open file (proc(5))."""
-    return "/proc/self/fd/%d" % fd
-
-
-def read_regular(root_fd: int, path: str, max_bytes: int) -> bytes:
-    """The content of a regular file inside the root; a FIFO, a device or a larger file is refused (case R13).
-
-    Raises OSError; EFBIG for a file of more than max_bytes, EINVAL for what is not a regular file.
-    """
-    fd = open_in_root(root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    try:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", path)
-        if status.st_size > max_bytes:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
-        with open(fd, "rb", closefd=False) as file:
-            return file.read(max_bytes)
-    finally:
-        os.close(fd)
+def fd_path(fd: int) -> bytes:
+    """The path by which another system call reaches an open file, without a second look-up of its name (proc(5))."""
+    return b"/proc/self/fd/%d" % fd

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-from . import trace
+from . import syscalls, trace
 from .errors import InvalidInput, KernelRefused, OcilabError, Unsupported
 
 TYPE_CHECKING = False
@@ -74,7 +74,6 @@ _FLAGS = {
     "SECCOMP_FILTER_FLAG_LOG": 2,
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
 }
-_SECCOMP = {"x86_64": 317, "aarch64": 277}
 _SECCOMP_SET_MODE_FILTER = 1
 _UNKNOWN_SYSCALL = -1  # __NR_SCMP_ERROR
 
@@ -87,19 +86,13 @@ class _Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
 
 
-_syscall = ctypes.CDLL(None, use_errno=True).syscall
-_syscall.restype = ctypes.c_long
-
-
 class Prepared:
     """A compiled filter as seccomp(2) takes it; the buffer is kept alive with it."""
 
     def __init__(self, code: bytes, flags: int) -> None:
         self.code = ctypes.create_string_buffer(code, len(code))
         self.program = _Program(len(code) // 8, ctypes.addressof(self.code))
-        self.flags = ctypes.c_ulong(flags)
-        self.number = ctypes.c_long(_SECCOMP[os.uname().machine])
-        self.operation = ctypes.c_ulong(_SECCOMP_SET_MODE_FILTER)
+        self.flags = flags
 
 
 # Compiling takes 2 ms; a process that starts many containers mostly does so with one profile.
@@ -127,9 +120,11 @@ def load(prepared: Prepared) -> None:
 
 
 def _load(prepared: Prepared) -> None:
-    if _syscall(prepared.number, prepared.operation, prepared.flags, ctypes.byref(prepared.program)) != 0:
+    try:
+        syscalls.raw("seccomp", _SECCOMP_SET_MODE_FILTER, prepared.flags, ctypes.byref(prepared.program))
+    except OSError as error:
         hint = "without noNewPrivileges CAP_SYS_ADMIN is needed"
-        raise KernelRefused("seccomp", "the filter of linux.seccomp", ctypes.get_errno(), hint)
+        raise KernelRefused("seccomp", "the filter of linux.seccomp", error.errno, hint) from None
 
 
 def _lookup(table: dict[str, int], name: Any, where: str, what: str) -> int:

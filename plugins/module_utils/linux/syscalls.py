@@ -16,10 +16,10 @@ from . import trace
 
 # Numbers by machine (asm/unistd.h); those from 424 on are the same everywhere.
 _BY_MACHINE = {
-    "x86_64": {"pivot_root": 155, "setns": 308, "unshare": 272, "keyctl": 250},
-    "aarch64": {"pivot_root": 41, "setns": 268, "unshare": 97, "keyctl": 219},
+    "x86_64": {"pivot_root": 155, "setns": 308, "unshare": 272, "keyctl": 250, "seccomp": 317, "bpf": 321},
+    "aarch64": {"pivot_root": 41, "setns": 268, "unshare": 97, "keyctl": 219, "seccomp": 277, "bpf": 280},
 }
-_SAME = {"pidfd_send_signal": 424, "pidfd_open": 434, "clone3": 435, "close_range": 436, "mount_setattr": 442}
+_SAME = {"pidfd_send_signal": 424, "pidfd_open": 434, "clone3": 435, "close_range": 436, "openat2": 437}
 
 MS_RDONLY = 0x1
 MS_NOSUID = 0x2
@@ -27,13 +27,11 @@ MS_NODEV = 0x4
 MS_NOEXEC = 0x8
 MS_REMOUNT = 0x20
 MS_BIND = 0x1000
-MS_MOVE = 0x2000
 MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
 MS_SLAVE = 1 << 19
 MNT_DETACH = 2
 
-CLONE_NEWTIME = 0x80
 CLONE_PARENT = 0x8000
 CLONE_NEWNS = 0x20000
 CLONE_NEWCGROUP = 0x2000000
@@ -44,7 +42,6 @@ CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 SIGCHLD = 17
 
-PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_KEEPCAPS = 8
 PR_SET_NAME = 15
@@ -183,7 +180,7 @@ def close_others(keep: list[int]) -> None:
 
 
 def mark_close_on_exec(first: int) -> None:
-    """Every file descriptor from first on is closed by the next execve(2) (close_range(2), Linux 5.11; else one by one)."""
+    """The next execve(2) closes every descriptor from first on (close_range(2), Linux 5.11; else one by one)."""
     trace.call("close_range", (first, "max", "CLOSE_RANGE_CLOEXEC"), _do_mark_close_on_exec, first)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Result = TypeVar("Result")
 
-# A record is {"call": str, "arguments": [str, ...], "duration_us": int, "result": "ok" or an errno's name, "step": str}.
+# A record is {"step": str, "call": str, "arguments": [str, ...], "duration_us": int, "result": "ok" or "errno 1"}.
 _records: list[dict[str, object]] | None = None
 _step = ""
 
@@ -34,10 +34,6 @@ def end() -> None:
     """Stop recording."""
     global _records
     _records = None
-
-
-def is_on() -> bool:
-    return _records is not None
 
 
 def step(name: str) -> None:

@@ -18,7 +18,7 @@ MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 64
 
 
-def parse(data: bytes, name: str, max_bytes: int = MAX_BYTES) -> dict[str, object]:
+def parse(data: bytes, name: str, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
     """The JSON object in data; name says in errors where it came from.
 
     Raises InvalidInput for anything but one JSON object in UTF-8 without duplicate keys, NaN or Infinity, at most
@@ -40,7 +40,7 @@ def parse(data: bytes, name: str, max_bytes: int = MAX_BYTES) -> dict[str, objec
     return value
 
 
-def read(path: str, name: str = "", max_bytes: int = MAX_BYTES) -> dict[str, object]:
+def read(path: str, name: str = "", max_bytes: int = MAX_BYTES) -> dict[str, Any]:
     """The JSON object in the file at path, as parse() reads it. Raises NotFound and InvalidInput."""
     name = name or path
     try:

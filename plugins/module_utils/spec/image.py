@@ -32,9 +32,14 @@ def check_digest(digest: Any, where: str) -> str:
     """The hexadecimal part of a sha256 digest (descriptor.md, digests; case D03). Raises InvalidInput."""
     text = digest if isinstance(digest, str) else ""
     algorithm, _colon, encoded = text.partition(":")
-    if algorithm != "sha256" or len(encoded) != 64 or set(encoded) - _HEX:
+    if algorithm != "sha256" or not is_sha256_hex(encoded):
         raise InvalidInput("%s: %r is not a sha256 digest" % (where, digest))
     return encoded
+
+
+def is_sha256_hex(text: str) -> bool:
+    """True for 64 hexadecimal digits in lower case."""
+    return len(text) == 64 and not set(text) - _HEX
 
 
 def config(machine: str, diff_id: str, created: str, settings: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import errno
 import os
 import struct
 
-from .. import files, trace
+from .. import files, syscalls, trace
 from ..errors import KernelRefused, Unsupported
 
 TYPE_CHECKING = False
@@ -38,7 +38,6 @@ _DEFAULTS = (
     ("c", 136, -1, "rwm"),
 )
 
-_BPF = {"x86_64": 321, "aarch64": 280}
 _BPF_PROG_LOAD = 5
 _BPF_PROG_ATTACH = 8
 _BPF_PROG_TYPE_CGROUP_DEVICE = 15
@@ -141,11 +140,4 @@ def _instruction(opcode: int, target: int = 0, source: int = 0, offset: int = 0,
 
 def _bpf(command: int, attributes: bytes) -> int:
     buffer = ctypes.create_string_buffer(attributes, max(len(attributes), 128))
-    call = ctypes.CDLL(None, use_errno=True).syscall
-    call.restype = ctypes.c_long
-    number = ctypes.c_long(_BPF[os.uname().machine])
-    result: int = call(number, ctypes.c_int(command), buffer, ctypes.c_uint(len(buffer)))
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return result
+    return syscalls.raw("bpf", command, buffer, len(buffer))

@@ -11,7 +11,7 @@ import os
 import time
 
 from .. import files, mounts, trace
-from ..errors import InvalidInput, KernelRefused, OcilabError, Unsupported
+from ..errors import AlreadyExists, InvalidInput, KernelRefused, OcilabError, Unsupported
 from . import devices, v1, v2
 
 TYPE_CHECKING = False
@@ -94,6 +94,12 @@ class Cgroup:
         self.host = host
         self.relative = relative
         self.paths = {item.name: item.mount_point + "/" + relative for item in host.hierarchies}
+
+    def refuse_existing(self) -> None:
+        """Raise AlreadyExists when any hierarchy has it: what is made here is removed later, with all its processes."""
+        for path in self.paths.values():
+            if os.path.exists(path):
+                raise AlreadyExists("cgroup %s: exists already; name another linux.cgroupsPath, or remove it" % path)
 
     def create(self) -> None:
         """Make the cgroup in every hierarchy. Raises KernelRefused."""

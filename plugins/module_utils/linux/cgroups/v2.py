@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
-"""cgroup v2: runtime-spec's resources, which speak v1, as runc converts them (Documentation/admin-guide/cgroup-v2.rst)."""
+"""cgroup v2: runtime-spec's resources, which speak v1, as runc converts them (admin-guide/cgroup-v2.rst)."""
 
 from __future__ import annotations
 
