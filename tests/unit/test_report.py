@@ -110,6 +110,18 @@ def test_nothing_measured_is_said(tmp_path):
     assert "nothing could be measured" in rendered(tmp_path, document(absent=tuple(MEDIANS)))
 
 
+def test_the_summary_tells_why_an_engine_failed(tmp_path):
+    failing = document()
+    cases = failing["engines"]["runc"]["benchmarks"]
+    for result in cases.values():
+        result.update(samples_ns=[], failures=[{"index": 0, "message": "no room"}])
+    rendered(tmp_path, failing)
+    hosts = data.load(str(tmp_path))
+    assert "  runc failed, first by: no room" in data.table(hosts)
+    row = next(row for row in data.summary(hosts) if row["engine"] == "runc")
+    assert (row["medians_ms"], row["failures"], row["first_failure"]) == ({}, len(cases), "no room")
+
+
 def test_several_hosts_have_an_overview(tmp_path):
     text = rendered(tmp_path, document("one"), document("two"))
     assert "All hosts at a glance" in text

@@ -85,7 +85,11 @@ def _refuse(call: str, target: str, function: Any, *arguments: Any) -> Any:
 def _isolate(rootfs: str) -> int:
     """Cut mount events off from the host and make rootfs a mount of its own, as pivot_root(2) wants; its descriptor."""
     slave = syscalls.MS_REC | syscalls.MS_SLAVE
-    _refuse("mount", "/ as rslave", syscalls.mount, b"", b"/", b"", slave)
+    try:
+        syscalls.mount(b"", b"/", b"", slave)
+    except OSError as error:
+        hint = "in a chroot whose root is no mount no container can start: bind it on itself and pivot_root into it"
+        raise KernelRefused("mount", "/ as rslave", error.errno, hint if error.errno == errno.EINVAL else "") from None
     bind = syscalls.MS_BIND | syscalls.MS_REC
     path = os.fsencode(rootfs)
     _refuse("mount", "the root filesystem " + rootfs, syscalls.mount, path, path, b"", bind)

@@ -138,6 +138,7 @@ def summary(hosts: list[Host]) -> list[dict[str, Any]]:
         for name, engine in host.engines.items():
             found = {case.name: row for case in host.cases for row in case.rows if row.name == name}
             first = found.get(host.cases[0].name) if host.cases else None
+            failures = [failure for result in engine["benchmarks"].values() for failure in result["failures"]]
             rows.append(
                 {
                     "host": host.name,
@@ -147,7 +148,8 @@ def summary(hosts: list[Host]) -> list[dict[str, Any]]:
                     "p95_ms": round(first.p95, 2) if first else None,
                     "ratio": round(first.ratio[0], 2) if first and first.ratio else None,
                     "reference": host.cases[0].reference if host.cases else "",
-                    "failures": sum(len(result["failures"]) for result in engine["benchmarks"].values()),
+                    "failures": len(failures),
+                    "first_failure": failures[0]["message"] if failures else "",
                     "unavailable_reason": engine["unavailable_reason"] or "",
                 }
             )
@@ -165,6 +167,7 @@ def table(hosts: list[Host]) -> list[str]:
         widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
         lines.append(f"{host.name}: {host.environment.get('distribution')}, kernel {host.environment.get('kernel')}")
         lines += ["  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in cells]
+        lines += [f"  {row['engine']} failed, first by: {row['first_failure']}" for row in rows if row["failures"]]
         left_out = [row for row in rows if row["unavailable_reason"]]
         lines += [f"  {row['engine']} left out: {row['unavailable_reason']}" for row in left_out]
     return lines
