@@ -122,13 +122,32 @@ def test_masked_readonly_and_root_readonly(bundle):
     assert seen.split() == ["ro-proc", "ro-root", "x"]
 
 
-def test_devices_outside_the_list_are_refused(bundle):
+@pytest.fixture
+def fuse(bundle):
+    """The bundle with a device that anybody may open on the host; the script tries to read from it, then to write."""
+    if not Path("/sys/dev/char/10:229").exists():
+        pytest.skip("this kernel has no /dev/fuse")
     bundle.config["linux"]["devices"] = [
-        {"type": "c", "path": "/dev/kmsg2", "major": 1, "minor": 11, "fileMode": 0o666}
+        {"type": "c", "path": "/dev/fuse", "major": 10, "minor": 229, "fileMode": 0o666}
     ]
-    seen = bundle.shell("cat /dev/kmsg2 2>&1 >/dev/null; echo x >/dev/null && echo null-works")
-    assert "Operation not permitted" in seen
-    assert "null-works" in seen
+    script = "echo x >/dev/null && (: </dev/fuse) && echo read; (: >/dev/fuse) && echo written; cat /proc/self/cgroup"
+    bundle.config["process"]["args"] = ["/bin/sh", "-c", script]
+    return bundle
+
+
+def allow_reading_fuse(bundle):
+    rule = {"allow": True, "type": "c", "major": 10, "minor": 229, "access": "r"}
+    bundle.config["linux"]["resources"]["devices"].append(rule)
+
+
+def test_devices_outside_the_list_are_refused(fuse):
+    refused = fuse.run()
+    assert refused.stderr.count("Operation not permitted") == 2
+    allow_reading_fuse(fuse)
+    allowed = fuse.run()
+    assert allowed.stdout.split()[0] == "read"
+    assert "written" not in allowed.stdout
+    assert allowed.stderr.count("Operation not permitted") == 1
 
 
 @pytest.mark.parametrize(("call", "expected"), [("unshare -U", "not permitted"), ("mount -t tmpfs x /tmp", "")])
@@ -316,3 +335,46 @@ def test_failed_starts_leave_no_descriptor_open_in_the_caller(bundle):
             container.create("test", str(bundle.path), str(bundle.state))
     assert sorted(os.listdir("/proc/self/fd")) == before
     bundle.assert_nothing_left()
+
+
+def v1_mounts(names):
+    """The mount points of the v1 hierarchies of this host that bear one of names; all of them for no name."""
+    found = [
+        line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines() if line.split()[2] == "cgroup"
+    ]
+    return [path for path in found if not names or Path(path).name in names]
+
+
+def run_without(bundle, names):
+    """Run the bundle in a mount namespace of its own where those hierarchies are not mounted."""
+    hidden = v1_mounts(names)
+    if not hidden:
+        pytest.skip("this host has no v1 hierarchy that could be hidden")
+    bundle.write()
+    script = 'for path in %s; do umount "$path" || exit 99; done; exec "$@"' % " ".join(hidden)
+    command = [str(bundle.labrun_path), "--root", str(bundle.state), "run", "--bundle", str(bundle.path), "test"]
+    arguments = ["unshare", "--mount", "sh", "-c", script, "sh", *command]
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_memory_limit_without_a_memory_controller_is_refused(bundle):
+    assert run_without(bundle, ["memory"]).returncode == 0  # the positive control
+    bundle.config["linux"]["resources"]["memory"] = {"limit": 64 << 20}
+    result = run_without(bundle, ["memory"])
+    assert result.returncode == 1
+    assert "linux.resources.memory.limit: this host has no memory controller" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    bundle.assert_nothing_left()
+
+
+def test_on_cgroup_v2_alone_the_devices_are_limited_by_a_program(fuse):
+    if not Path("/sys/fs/cgroup/unified/cgroup.procs").exists():
+        pytest.skip("this host has no cgroup2 hierarchy beside v1")
+    refused = run_without(fuse, [])
+    assert refused.stderr.count("Operation not permitted") == 2
+    assert "0::/" in refused.stdout.split()
+    allow_reading_fuse(fuse)
+    allowed = run_without(fuse, [])
+    assert allowed.stdout.split()[0] == "read"
+    assert allowed.stderr.count("Operation not permitted") == 1
+    fuse.assert_nothing_left()
