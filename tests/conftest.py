@@ -61,6 +61,7 @@ class BundleFolder:
 
     def __init__(self, path, rootfs, labrun):
         self.path = path
+        self.name = f"test-{os.getpid()}"  # its cgroup is named after it, and two runs of the tests may share a host
         self.labrun_path = labrun
         self.state = path / "state"
         shutil.copytree(rootfs, path / "rootfs", symlinks=True)
@@ -79,12 +80,12 @@ class BundleFolder:
             result.stdout, result.stderr = output.read(), errors.read()
         return result
 
-    def run(self, *args, name="test"):
+    def run(self, *args, name=None):
         """Run args in a container of this bundle."""
         if args:
             self.config["process"]["args"] = list(args)
         self.write()
-        return self.labrun("run", "--bundle", str(self.path), name)
+        return self.labrun("run", "--bundle", str(self.path), self.name if name is None else name)
 
     def shell(self, script):
         """What the script prints in a container."""
@@ -92,7 +93,8 @@ class BundleFolder:
         assert result.returncode == 0, result.stderr
         return result.stdout
 
-    def assert_nothing_left(self, name="test"):
+    def assert_nothing_left(self):
+        name = self.name
         assert not (self.state / name).exists()
         left = subprocess.run(
             ["find", "/sys/fs/cgroup", "-name", f"labrun-{name}"], capture_output=True, text=True, check=True

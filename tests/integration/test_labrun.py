@@ -94,7 +94,7 @@ def test_only_standard_streams_are_open(bundle):
     leaked = os.open("/", os.O_RDONLY)
     os.set_inheritable(leaked, True)
     try:
-        result = bundle.labrun("run", "--bundle", str(bundle.path), "test", pass_fds=[leaked])
+        result = bundle.labrun("run", "--bundle", str(bundle.path), bundle.name, pass_fds=[leaked])
     finally:
         os.close(leaked)
     assert result.stdout.split() == ["0", "1", "2", "3"]  # 3 is the listing itself
@@ -167,24 +167,26 @@ def test_life_cycle(bundle):
     bundle.config["process"]["args"] = ["/bin/sleep", "100"]
     bundle.write()
     pid_file = bundle.path / "pid"
-    assert bundle.labrun("create", "--bundle", str(bundle.path), "--pid-file", str(pid_file), "test").returncode == 0
-    state = json.loads(bundle.labrun("state", "test").stdout)
+    assert (
+        bundle.labrun("create", "--bundle", str(bundle.path), "--pid-file", str(pid_file), bundle.name).returncode == 0
+    )
+    state = json.loads(bundle.labrun("state", bundle.name).stdout)
     assert (state["status"], state["pid"]) == ("created", int(pid_file.read_text()))
-    assert bundle.labrun("start", "test").returncode == 0
-    assert "cannot be started" in bundle.labrun("start", "test").stderr
+    assert bundle.labrun("start", bundle.name).returncode == 0
+    assert "cannot be started" in bundle.labrun("start", bundle.name).stderr
     inside = bundle.labrun(
-        "exec", "--env", "A=b", "--user", "1000:1001", "test", "/bin/sh", "-c", "id -u; echo $A; exit 5"
+        "exec", "--env", "A=b", "--user", "1000:1001", bundle.name, "/bin/sh", "-c", "id -u; echo $A; exit 5"
     )
     assert (inside.stdout.split(), inside.returncode) == (["1000", "b"], 5)
-    assert "it is running" in bundle.labrun("delete", "test").stderr
-    assert "test" in bundle.labrun("list", "--quiet").stdout.split()
-    assert bundle.labrun("kill", "test", "KILL").returncode == 0
+    assert "it is running" in bundle.labrun("delete", bundle.name).stderr
+    assert bundle.name in bundle.labrun("list", "--quiet").stdout.split()
+    assert bundle.labrun("kill", bundle.name, "KILL").returncode == 0
     deadline = time.monotonic() + 5
-    while json.loads(bundle.labrun("state", "test").stdout)["status"] != "stopped":
+    while json.loads(bundle.labrun("state", bundle.name).stdout)["status"] != "stopped":
         assert time.monotonic() < deadline
-    assert bundle.labrun("delete", "test").returncode == 0
-    assert "does not exist" in bundle.labrun("delete", "test").stderr
-    assert bundle.labrun("delete", "--force", "test").returncode == 0
+    assert bundle.labrun("delete", bundle.name).returncode == 0
+    assert "does not exist" in bundle.labrun("delete", bundle.name).stderr
+    assert bundle.labrun("delete", "--force", bundle.name).returncode == 0
     bundle.assert_nothing_left()
 
 
@@ -212,12 +214,6 @@ BAD_INPUT = [
     ("identity", lambda config: config["process"]["user"].update(uid=4294967295), 1, "process.user.uid"),
     ("text as id", lambda config: config["process"]["user"].update(uid="0"), 1, "process.user.uid"),
     ("cgroups path", lambda config: config["linux"].update(cgroupsPath="/../x"), 1, "cgroupsPath"),
-    (
-        "not yet",
-        lambda config: config.update(hooks={"prestart": [{"path": "/bin/true"}]}),
-        1,
-        "hooks: labrun does not support",
-    ),
     ("relative cwd", lambda config: config["process"].update(cwd="tmp"), 1, "not an absolute path"),
 ]
 
@@ -228,7 +224,7 @@ BAD_INPUT = [
 def test_bad_configuration_is_one_clear_line(bundle, change, code, message):
     change(bundle.config)
     bundle.write()
-    result = bundle.labrun("run", "--bundle", str(bundle.path), "test")
+    result = bundle.labrun("run", "--bundle", str(bundle.path), bundle.name)
     assert result.returncode == code
     assert message in result.stderr.replace('\\"', '"')
     assert len(result.stderr.splitlines()) == 1
@@ -238,7 +234,7 @@ def test_bad_configuration_is_one_clear_line(bundle, change, code, message):
 @pytest.mark.parametrize("text", ["{", '{"a":1,"a":2}', "[]", '{"x":NaN}', "[" * 5000, ""])
 def test_broken_json_is_one_clear_line(bundle, text):
     (bundle.path / "config.json").write_text(text)
-    result = bundle.labrun("run", "--bundle", str(bundle.path), "test")
+    result = bundle.labrun("run", "--bundle", str(bundle.path), bundle.name)
     assert result.returncode == 1
     assert "config.json" in result.stderr
     assert "Traceback" not in result.stderr
@@ -260,18 +256,26 @@ def test_unknown_words_of_the_command_line(bundle):
 def test_one_of_concurrent_creates_wins(bundle):
     bundle.config["process"]["args"] = ["/bin/sleep", "100"]
     bundle.write()
-    arguments = [str(bundle.labrun_path), "--root", str(bundle.state), "create", "--bundle", str(bundle.path), "test"]
+    arguments = [
+        str(bundle.labrun_path),
+        "--root",
+        str(bundle.state),
+        "create",
+        "--bundle",
+        str(bundle.path),
+        bundle.name,
+    ]
     started = [subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _index in range(8)]
     codes = [process.wait(timeout=60) for process in started]
     assert sorted(codes) == [0] + [1] * 7
-    assert bundle.labrun("delete", "--force", "test").returncode == 0
+    assert bundle.labrun("delete", "--force", bundle.name).returncode == 0
     bundle.assert_nothing_left()
 
 
 def test_a_system_call_that_libseccomp_does_not_know_is_logged_and_skipped(bundle):
     bundle.config["linux"]["seccomp"]["syscalls"][0]["names"].append("call_of_tomorrow")
     bundle.write()
-    result = bundle.labrun("--debug", "run", "--bundle", str(bundle.path), "test")
+    result = bundle.labrun("--debug", "run", "--bundle", str(bundle.path), bundle.name)
     assert result.returncode == 0
     assert "call_of_tomorrow" in result.stderr
 
@@ -292,7 +296,7 @@ def test_nothing_is_imported_after_pivot_root(bundle):
     bundle.write()
     trace = bundle.path / "trace"
     arguments = ["strace", "-f", "-e", "trace=openat,pivot_root,execve", "-o", str(trace), str(bundle.labrun_path)]
-    arguments += ["--root", str(bundle.state), "run", "--bundle", str(bundle.path), "test"]
+    arguments += ["--root", str(bundle.state), "run", "--bundle", str(bundle.path), bundle.name]
     if subprocess.run(["which", "strace"], capture_output=True, check=False).returncode != 0:
         pytest.skip("strace is not installed")
     subprocess.run(arguments, check=True, timeout=60)
@@ -332,7 +336,7 @@ def test_failed_starts_leave_no_descriptor_open_in_the_caller(bundle):
     before = sorted(os.listdir("/proc/self/fd"))
     for _attempt in range(3):
         with pytest.raises(CommandNotFound):
-            container.create("test", str(bundle.path), str(bundle.state))
+            container.create(bundle.name, str(bundle.path), str(bundle.state))
     assert sorted(os.listdir("/proc/self/fd")) == before
     bundle.assert_nothing_left()
 
@@ -352,7 +356,7 @@ def run_without(bundle, names):
         pytest.skip("this host has no v1 hierarchy that could be hidden")
     bundle.write()
     script = 'for path in %s; do umount "$path" || exit 99; done; exec "$@"' % " ".join(hidden)
-    command = [str(bundle.labrun_path), "--root", str(bundle.state), "run", "--bundle", str(bundle.path), "test"]
+    command = [str(bundle.labrun_path), "--root", str(bundle.state), "run", "--bundle", str(bundle.path), bundle.name]
     arguments = ["unshare", "--mount", "sh", "-c", script, "sh", *command]
     return subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
 

@@ -23,45 +23,57 @@ _ID_MAPPINGS = [{"containerID": ID, "hostID": ID, "size": ID}]
 
 _DEVICE_RULES = [{"allow": BOOLEAN, "type": STRING, "major": INTEGER, "minor": INTEGER, "access": STRING}]
 
-_RESOURCES = {
+_THROTTLE = [{"major": INTEGER, "minor": INTEGER, "rate": NATURAL}]
+
+RESOURCES = {
     "devices": _DEVICE_RULES,
     "memory": {
         "limit": INTEGER,
         "reservation": INTEGER,
         "swap": INTEGER,
-        "kernel": LATER,
-        "kernelTCP": LATER,
-        "swappiness": LATER,
-        "disableOOMKiller": LATER,
-        "useHierarchy": LATER,
-        "checkBeforeUpdate": LATER,
+        "kernel": INTEGER,
+        "kernelTCP": INTEGER,
+        "swappiness": NATURAL,
+        "disableOOMKiller": BOOLEAN,
+        "useHierarchy": BOOLEAN,
+        "checkBeforeUpdate": BOOLEAN,
     },
     "cpu": {
         "shares": NATURAL,
         "quota": INTEGER,
-        "burst": LATER,
+        "burst": NATURAL,
         "period": NATURAL,
-        "realtimeRuntime": LATER,
-        "realtimePeriod": LATER,
+        "realtimeRuntime": INTEGER,
+        "realtimePeriod": NATURAL,
         "cpus": STRING,
         "mems": STRING,
-        "idle": LATER,
+        "idle": INTEGER,
     },
     "pids": {"limit": INTEGER},
-    "blockIO": LATER,
-    "hugepageLimits": LATER,
-    "network": LATER,
-    "rdma": LATER,
-    "unified": LATER,
+    "blockIO": {
+        "weight": NATURAL,
+        "leafWeight": NATURAL,
+        "weightDevice": [{"major": INTEGER, "minor": INTEGER, "weight": NATURAL, "leafWeight": NATURAL}],
+        "throttleReadBpsDevice": _THROTTLE,
+        "throttleWriteBpsDevice": _THROTTLE,
+        "throttleReadIOPSDevice": _THROTTLE,
+        "throttleWriteIOPSDevice": _THROTTLE,
+    },
+    "hugepageLimits": [{"pageSize": STRING, "limit": NATURAL}],
+    "network": {"classID": NATURAL, "priorities": [{"name": STRING, "priority": NATURAL}]},
+    "rdma": {"*": {"hcaHandles": NATURAL, "hcaObjects": NATURAL}},
+    "unified": STRINGS,
 }
+
+_HOOKS = [{"path": STRING, "args": [STRING], "env": [STRING], "timeout": INTEGER}]
 
 _SECCOMP = {
     "defaultAction": STRING,
     "defaultErrnoRet": NATURAL,
     "architectures": [STRING],
     "flags": [STRING],
-    "listenerPath": LATER,
-    "listenerMetadata": LATER,
+    "listenerPath": STRING,
+    "listenerMetadata": STRING,
     "syscalls": [
         {
             "names": [STRING],
@@ -73,8 +85,8 @@ _SECCOMP = {
 }
 
 _PROCESS = {
-    "terminal": LATER,
-    "consoleSize": LATER,
+    "terminal": BOOLEAN,
+    "consoleSize": {"height": NATURAL, "width": NATURAL},
     "user": {"uid": ID, "gid": ID, "umask": NATURAL, "additionalGids": [ID], "username": OTHER_PLATFORM},
     "args": [STRING],
     "commandLine": OTHER_PLATFORM,
@@ -90,18 +102,26 @@ _PROCESS = {
     "rlimits": [{"type": STRING, "soft": NATURAL, "hard": NATURAL}],
     "noNewPrivileges": BOOLEAN,
     "oomScoreAdj": INTEGER,
-    "apparmorProfile": LATER,
-    "selinuxLabel": LATER,
-    "scheduler": LATER,
-    "ioPriority": LATER,
-    "execCPUAffinity": LATER,
+    "apparmorProfile": STRING,
+    "selinuxLabel": STRING,
+    "scheduler": {
+        "policy": STRING,
+        "nice": INTEGER,
+        "priority": INTEGER,
+        "flags": [STRING],
+        "runtime": NATURAL,
+        "deadline": NATURAL,
+        "period": NATURAL,
+    },
+    "ioPriority": {"class": STRING, "priority": INTEGER},
+    "execCPUAffinity": {"initial": STRING, "final": STRING},
 }
 
 _LINUX = {
     "namespaces": [{"type": STRING, "path": STRING}],
     "uidMappings": _ID_MAPPINGS,
     "gidMappings": _ID_MAPPINGS,
-    "timeOffsets": LATER,
+    "timeOffsets": {"*": {"secs": INTEGER, "nanosecs": NATURAL}},
     "devices": [
         {
             "type": STRING,
@@ -115,14 +135,14 @@ _LINUX = {
     ],
     "netDevices": LATER,
     "cgroupsPath": STRING,
-    "resources": _RESOURCES,
-    "sysctl": LATER,
+    "resources": RESOURCES,
+    "sysctl": STRINGS,
     "seccomp": _SECCOMP,
-    "rootfsPropagation": LATER,
+    "rootfsPropagation": STRING,
     "maskedPaths": [STRING],
     "readonlyPaths": [STRING],
-    "mountLabel": LATER,
-    "personality": LATER,
+    "mountLabel": STRING,
+    "personality": {"domain": STRING, "flags": [STRING]},
     "intelRdt": LATER,
     "memoryPolicy": LATER,
 }
@@ -141,11 +161,18 @@ CONFIG = {
             "type": STRING,
             "source": STRING,
             "options": [STRING],
-            "uidMappings": LATER,
-            "gidMappings": LATER,
+            "uidMappings": _ID_MAPPINGS,
+            "gidMappings": _ID_MAPPINGS,
         }
     ],
-    "hooks": LATER,
+    "hooks": {
+        "prestart": _HOOKS,
+        "createRuntime": _HOOKS,
+        "createContainer": _HOOKS,
+        "startContainer": _HOOKS,
+        "poststart": _HOOKS,
+        "poststop": _HOOKS,
+    },
     "annotations": STRINGS,
     "linux": _LINUX,
     "solaris": OTHER_PLATFORM,
