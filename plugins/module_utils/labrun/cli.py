@@ -2,19 +2,17 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
-"""The labrun command: runc's command line over container.py. main() returns the exit code and never raises."""
+"""The labrun command: runc's command line. main() returns the exit code and never raises."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from ..linux import processes
-from ..linux.errors import InvalidInput, OcilabError, Unsupported
-from . import container as life
+from ..linux.errors import InvalidInput, OcilabError
+from . import rootless
 from .log import FORMATS, Log
 from .options import Command, Parsed, parse
-from .state import DEFAULT_ROOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,68 +21,41 @@ if TYPE_CHECKING:
 VERSION = "0.1.0"
 SPEC_VERSION = "1.3.0"
 
-_BUNDLE = {"--bundle": "DIR  the bundle's directory (default: the current one)"}
-_CREATION = dict(
-    _BUNDLE,
-    **{
-        "--pid-file": "FILE  write the init process's pid to FILE",
-        "--preserve-fds": "N  pass N further file descriptors to the container (default: LISTEN_FDS)",
-    },
-)
-_SHORT = {"-b": "--bundle", "-d": "--detach", "-f": "--force", "-q": "--quiet", "-e": "--env", "-u": "--user"}
-
 GLOBAL = Command(
     "labrun",
     "",
     "run OCI containers without a daemon",
     {
-        "--root": "DIR  where the state of containers is kept (default: %s)" % DEFAULT_ROOT,
+        "--root": "DIR  where the state of containers is kept (default: /run/labrun; $XDG_RUNTIME_DIR/labrun for a user)",
         "--log": "FILE  write log lines to FILE (default: standard error)",
         "--log-format": "text|json  the format of log lines (default: text)",
         "--debug": "log debug lines",
+        "--systemd-cgroup": "let systemd manage the cgroup; cgroupsPath is slice:prefix:name then",
+        "--rootless": "true|false|auto  do without a cgroup that cannot be made (default: auto)",
     },
     {"-v": "--version", "-h": "--help"},
 )
-COMMANDS = {
-    command.name: command
-    for command in (
-        Command("create", "ID", "create a container, which waits for start", _CREATION, _SHORT),
-        Command("start", "ID", "run the process of a created container", {}, {}),
-        Command(
-            "run",
-            "ID",
-            "create and start a container, wait for it and delete it",
-            dict(_CREATION, **{"--detach": "return when the container has started"}),
-            _SHORT,
-        ),
-        Command("state", "ID", "print the state of a container as JSON", {}, {}),
-        Command("kill", "ID [SIGNAL]", "send a signal (default: SIGTERM) to a container's process", {}, {}),
-        Command("delete", "ID", "delete a container", {"--force": "kill it first if it is running"}, _SHORT),
-        Command(
-            "list",
-            "",
-            "list containers",
-            {"--format": "table|json  the form of the list (default: table)", "--quiet": "only ids"},
-            dict(_SHORT, **{"-f": "--format"}),
-        ),
-        Command(
-            "exec",
-            "ID COMMAND [ARG...]",
-            "run a further process in a container",
-            {
-                "--env": "NAME=VALUE  add to the environment (may be repeated)",
-                "--user": "UID[:GID]  the ids of the process",
-                "--cwd": "DIR  the working directory in the container",
-                "--process": "FILE  a process object in JSON instead of COMMAND",
-                "--detach": "return when the process has started",
-                "--pid-file": "FILE  write the process's pid to FILE",
-            },
-            _SHORT,
-        ),
-    )
+# What each is for; its module is imported when it is asked for.
+SUMMARIES = {
+    "create": "create a container, which waits for start",
+    "start": "run the process of a created container",
+    "run": "create and start a container, wait for it and delete it",
+    "exec": "run a further process in a container",
+    "state": "print the state of a container as JSON",
+    "kill": "send a signal to a container's process",
+    "delete": "delete a container",
+    "list": "list containers",
+    "ps": "list the processes of a container",
+    "events": "show a container's statistics and its want of memory",
+    "pause": "stop all processes of a container",
+    "resume": "let the processes of a paused container go on",
+    "update": "change a container's limits",
+    "features": "show what this runtime supports, as JSON",
+    "spec": "write a config.json to start from",
 }
-# Defined by runc's command line, not by this version: named so, rather than as unknown words.
-_LATER = ("ps", "pause", "resume", "update", "events", "features", "spec", "checkpoint", "restore")
+_INSPECT = ("list", "ps", "events")
+_DESCRIBE = ("features", "spec")
+_CONTROL = ("pause", "resume", "update", "checkpoint", "restore")
 
 
 def main(arguments: list[str], output: TextIO) -> int:
@@ -95,7 +66,7 @@ def main(arguments: list[str], output: TextIO) -> int:
         if "--version" in options or (rest and rest[0] in ("--version", "version")):
             output.write("labrun version %s\nspec: %s\n" % (VERSION, SPEC_VERSION))
             return 0
-        if "--help" in options or not rest or rest[0] == "help":
+        if "--help" in options or not rest or rest[0] in ("help", "h"):
             output.write(_help())
             return 0
         log = _open_log(options)
@@ -121,164 +92,49 @@ def _open_log(options: dict[str, Any]) -> Log:
 
 def _help() -> str:
     lines = [GLOBAL.help(), "", "Commands:"]
-    lines += ["  %-8s %s" % (command.name, command.summary) for command in COMMANDS.values()]
+    lines += ["  %-8s %s" % entry for entry in SUMMARIES.items()]
     lines.append("\n'labrun COMMAND --help' tells of one command.\n")
     return "\n".join(lines)
 
 
 def _dispatch(name: str, arguments: list[str], options: dict[str, Any], log: Log, output: TextIO) -> int:
-    if name in _LATER:
-        raise Unsupported("command %r: labrun does not have it yet" % name)
-    if name not in COMMANDS:
-        raise InvalidInput("unknown command %r; 'labrun --help' lists the commands" % name)
-    command = COMMANDS[name]
+    command, handler = _find(name)
     own, positional = parse(command, arguments)
     if "--help" in own:
         output.write(command.help() + "\n")
         return 0
-    handler = globals()["_" + name]
-    parsed = Parsed(own, command.positional(positional), options.get("--root", DEFAULT_ROOT))
+    parsed = Parsed(own, command.positional(positional), options.get("--root") or rootless.default_root())
+    parsed.systemd_cgroup = "--systemd-cgroup" in options
+    parsed.rootless = _flag(options.get("--rootless", "auto"))
     code: int = handler(parsed, log, output)
     return code
 
 
-def _create(parsed: Parsed, log: Log, _output: TextIO) -> int:
-    _create_container(parsed, log)
-    return 0
-
-
-def _create_container(parsed: Parsed, log: Log) -> life.Container:
-    count = parsed.number("--preserve-fds", os.environ.get("LISTEN_FDS", "0"))
-    preserved = list(range(3, 3 + count))
-    bundle = parsed.options.get("--bundle", ".")
-    made = life.create(parsed.words[0], bundle, parsed.root, None, preserved, log.debug, log.warn)
-    try:
-        _write_pid_file(parsed, made.folder.process()[0])
-    except OSError:
-        made.delete(force=True)
-        raise
-    return made
-
-
-def _write_pid_file(parsed: Parsed, pid: int) -> None:
-    """In one piece, since its reader may be waiting for the file to appear."""
-    path = parsed.options.get("--pid-file")
-    if not path:
-        return
-    fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    os.write(fd, b"%d" % pid)
-    os.close(fd)
-    os.rename(path + ".new", path)
-
-
-def _start(parsed: Parsed, _log: Log, _output: TextIO) -> int:
-    life.Container(parsed.words[0], parsed.root).start()
-    return 0
-
-
-def _run(parsed: Parsed, log: Log, _output: TextIO) -> int:
-    made = _create_container(parsed, log)
-    try:
-        pid = made.folder.process()[0]
-        made.start()
-        if "--detach" in parsed.options:
-            return 0
-        code = _wait_forwarding(pid)
-    except BaseException:
-        made.delete(force=True)
-        raise
-    made.delete()
-    return code
-
-
-def _wait_forwarding(pid: int) -> int:
-    """Wait for our child, and pass on to it the signals that ask us to end: it has a session of its own."""
-    from _signal import SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2
-    from _signal import signal as set_signal
-
-    def forward(number: int, _frame: object) -> None:
-        os.kill(pid, number)
-
-    for number in (SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2):
-        set_signal(number, forward)
-    return processes.wait(pid)
-
-
-def _state(parsed: Parsed, _log: Log, output: TextIO) -> int:
-    import json  # for people: indented
-
-    output.write(json.dumps(life.Container(parsed.words[0], parsed.root).state(), indent=2) + "\n")
-    return 0
-
-
-def _kill(parsed: Parsed, _log: Log, _output: TextIO) -> int:
-    signal = parsed.words[1] if len(parsed.words) > 1 else "SIGTERM"
-    life.Container(parsed.words[0], parsed.root).kill(signal_number(signal))
-    return 0
-
-
-def signal_number(text: str) -> int:
-    """The number of a signal given as TERM, SIGTERM or 15. Raises InvalidInput."""
-    import _signal
-
-    if text.isdigit() and 0 < int(text) < 65:
-        return int(text)
-    name = text.upper()
-    number = getattr(_signal, name if name.startswith("SIG") else "SIG" + name, None)
-    if not isinstance(number, int) or "_" in name:
-        raise InvalidInput("signal %r: use a name such as SIGTERM or a number from 1 to 64" % text)
-    return number
-
-
-def _delete(parsed: Parsed, _log: Log, _output: TextIO) -> int:
-    found = life.Container(parsed.words[0], parsed.root)
-    if "--force" in parsed.options and not found.folder.exists():
-        return 0
-    found.delete("--force" in parsed.options)
-    return 0
-
-
-def _list(parsed: Parsed, _log: Log, output: TextIO) -> int:
-    states = [found.state() for found in life.containers(parsed.root)]
-    form = parsed.options.get("--format", "table")
-    if form not in ("table", "json"):
-        raise InvalidInput("--format %r: use table or json" % form)
-    if "--quiet" in parsed.options:
-        output.write("".join(state["id"] + "\n" for state in states))
-    elif form == "json":
-        import json
-
-        output.write(json.dumps(states) + "\n")
+def _find(name: str) -> tuple[Command, Any]:
+    """Imported by name, so that command.py sees which modules belong to the command. Raises InvalidInput."""
+    found: Any
+    if name in _INSPECT:
+        from . import commands_inspect as found
+    elif name in _DESCRIBE:
+        from . import commands_describe as found
+    elif name in _CONTROL:
+        from . import commands_control as found
+    elif name == "exec":
+        from . import commands_exec as found
+    elif name in SUMMARIES:
+        from . import commands_life as found
     else:
-        rows = [("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")]
-        rows += [(s["id"], str(s["pid"]), s["status"], s["bundle"], s["created"], "root") for s in states]
-        widths = [max(len(row[column]) for row in rows) for column in range(6)]
-        for row in rows:
-            output.write("   ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() + "\n")
-    return 0
+        raise InvalidInput("unknown command %r; 'labrun --help' lists the commands" % name)
+    command, handler = found.COMMANDS[name]
+    return command, handler
 
 
-def _exec(parsed: Parsed, log: Log, _output: TextIO) -> int:
-    from ..spec import document
-    from . import execute
-
-    found = life.Container(parsed.words[0], parsed.root)
-    if "--process" in parsed.options:
-        described = document.read(parsed.options["--process"])
-    elif len(parsed.words) < 2:
-        raise InvalidInput("exec: COMMAND is missing; usage: labrun exec [options] ID COMMAND [ARG...]")
-    else:
-        changes: dict[str, Any] = {}
-        if "--env" in parsed.options:
-            changes["env"] = parsed.options["--env"]
-        if "--user" in parsed.options:
-            changes["user"] = execute.user(parsed.options["--user"])
-        if "--cwd" in parsed.options:
-            changes["cwd"] = parsed.options["--cwd"]
-        described = execute.process_for(found, parsed.words[1:], changes)
-    pid = execute.execute(found, described, log.debug, log.warn)
-    _write_pid_file(parsed, pid)
-    return 0 if "--detach" in parsed.options else _wait_forwarding(pid)
+def _flag(text: str) -> bool | None:
+    """--rootless: True, False, or None to find out. Raises InvalidInput."""
+    known = {"true": True, "1": True, "false": False, "0": False, "auto": None, "": None}
+    if text not in known:
+        raise InvalidInput("--rootless %r: use true, false or auto" % text)
+    return known[text]
 
 
 def entry() -> int:

@@ -11,10 +11,10 @@ import os
 import time
 
 from ..linux import processes, syscalls
-from ..linux.cgroups import manager as cgroups
 from ..linux.errors import KernelRefused, NotFound, OcilabError, WrongState
 from . import create as creation
-from . import init as child
+from . import channel
+from .create import Settings
 from .state import DEFAULT_ROOT, Folder, folders
 
 TYPE_CHECKING = False
@@ -39,7 +39,6 @@ class Container:
     def __init__(self, container_id: str, root: str = DEFAULT_ROOT) -> None:
         self.folder = Folder(root, container_id)
         self.id = container_id
-        self.report_fd = -1
 
     @property
     def pid(self) -> int:
@@ -50,7 +49,7 @@ class Container:
     def state(self) -> dict[str, Any]:
         """runtime-spec's state (state-schema.json), with runc's rootfs, created and owner. Raises NotFound."""
         kept = self.folder.load()
-        status = self.folder.status(kept)
+        status = self._status(kept)
         pid = kept["pid"] or self.folder.process()[0]
         return {
             "ociVersion": kept.get("ociVersion", "1.3.0"),
@@ -64,32 +63,56 @@ class Container:
             "owner": "",
         }
 
+    def _status(self, kept: dict[str, Any]) -> str:
+        """'creating', 'created', 'running', 'stopped' (runtime.md, state), or 'paused' where its cgroup is frozen."""
+        status = self.folder.status(kept)
+        if status != "running":
+            return status
+        cgroup = self.cgroup()
+        return "paused" if cgroup and cgroup.is_frozen() else status
+
+    def cgroup(self) -> Any:
+        """The container's cgroup (linux/cgroups), or None where it has none."""
+        noted = self.noted("cgroup")
+        if not noted:
+            return None
+        from ..linux.cgroups import manager
+
+        return manager.from_journal(noted)
+
     def start(self) -> None:
-        """Let a created container's process run. Raises NotFound, WrongState; CommandNot* where execve fails."""
+        """Let a created container's process run, then the hooks of poststart.
+
+        Raises NotFound, WrongState; CommandNot* where execve fails; OcilabError where a hook does: the container is
+        destroyed then (runtime.md, lifecycle 9).
+        """
         kept = self.folder.load()
         status = self.folder.status(kept)
         if status != "created":
             raise WrongState("container %s: cannot be started, it is %s" % (self.id, status))
         try:
             fifo = os.open(self.folder.fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            reports = channel.listen(self.folder.report_fifo)
             os.unlink(self.folder.fifo)  # who removes it is the one that starts the container
         except OSError as error:
             if error.errno in (errno.ENXIO, errno.ENOENT):
                 raise WrongState("container %s: was started or has ended meanwhile" % self.id) from None
             raise KernelRefused("open", self.folder.fifo, error.errno) from None
-        os.write(fifo, child.GO)
+        os.write(fifo, channel.GO)
         os.close(fifo)
-        self._await_execve()
+        channel.await_execve(reports)
+        if kept.get("hooks", {}).get("poststart"):
+            self._run_poststart(kept)
 
-    def _await_execve(self) -> None:
-        """execve(2) closes the report pipe; a failure comes through it. Only the process that created it holds one."""
-        if self.report_fd < 0:
-            return
-        report = child.receive_report(self.report_fd)
-        os.close(self.report_fd)
-        self.report_fd = -1
-        if report:
-            child.raise_reported(report)
+    def _run_poststart(self, kept: dict[str, Any]) -> None:
+        from . import hooks
+
+        state = creation.told_state(kept, "running")
+        try:
+            hooks.Hooks("poststart", kept["hooks"]["poststart"], state).run()
+        except OcilabError:
+            self.delete(force=True)
+            raise
 
     def stop(self, timeout_s: float) -> None:
         """SIGTERM, and SIGKILL when the process has not ended after timeout_s seconds; then the exit code is recorded.
@@ -128,45 +151,64 @@ class Container:
         pid, _started = self.folder.process()
         return processes.wait(pid)
 
-    def kill(self, signal: int) -> None:
-        """Send a signal to the init process. Raises NotFound, WrongState when it is not running."""
+    def kill(self, signal: int, everyone: bool = False) -> None:
+        """Send a signal to the init process, or to everyone in the container.
+
+        Without a pid namespace of its own, whose end is everyone's, SIGKILL goes to everyone, as with runc.
+        Raises NotFound, WrongState when it is not running.
+        """
         kept = self.folder.load()
-        pidfd = processes.open_process(kept["pid"], kept["started"])
+        everyone = everyone or (signal == SIGKILL and not kept.get("own_pids", True))
+        cgroup = self.cgroup() if everyone or signal == SIGKILL else None
+        if everyone and cgroup and (self.folder.status(kept) != "stopped" or cgroup.pids()):
+            cgroup.kill(signal)
+            return
+        pidfd = processes.open_process(kept["pid"] or 0, kept["started"])
         if pidfd < 0:
-            raise WrongState("container %s: cannot be sent a signal, it is stopped" % self.id)
+            raise WrongState("container not running: %s cannot be sent a signal, it is stopped" % self.id)
         try:
             syscalls.pidfd_send_signal(pidfd, signal)
+            if signal == SIGKILL and cgroup and cgroup.is_frozen():
+                cgroup.thaw()  # frozen, it would not end
         except OSError as error:
             raise KernelRefused("pidfd_send_signal", "container %s" % self.id, error.errno) from None
         finally:
             os.close(pidfd)
 
-    def delete(self, force: bool = False) -> None:
+    def delete(self, force: bool = False, warn: Warn = _ignore) -> None:
         """Remove all that the journal names, then the folder. Raises NotFound, and WrongState unless force.
 
         With force a running container is killed first, and the remains of a runtime that was killed are removed.
+        warn is told of poststop hooks that fail.
         """
-        kept = self.folder.load()
-        status = self.folder.status(kept)
+        status = self.folder.status(self.folder.load())
         if status != "stopped" and not force:
             hint = "kill it first, or delete with --force"
             raise WrongState("container %s: cannot be deleted, it is %s: %s" % (self.id, status, hint))
-        if status != "stopped":
-            self._destroy_process()
+        lock = self.folder.lock()
+        try:
+            self._destroy(warn)
+        finally:
+            os.close(lock)
+
+    def _destroy(self, warn: Warn) -> None:
+        """Whoever calls it holds the folder's lock."""
+        kept = self.folder.load()
+        self._destroy_process()
         for entry in reversed(self.folder.journal()):
             if entry["object"] == "cgroup":
-                cgroups.remove_paths(entry["paths"])
+                from ..linux.cgroups import manager
+
+                manager.from_journal(entry).remove()
             elif entry["object"] == "monitor":
                 self._await_monitor(entry["pid"], entry["started"])
             elif entry["object"] == "log" and os.path.exists(entry["path"]):
                 os.unlink(entry["path"])
-        if self.report_fd >= 0:
-            os.close(self.report_fd)
-            self.report_fd = -1
-        try:
-            self.folder.remove()
-        except FileNotFoundError:
-            raise NotFound("container %s: was deleted meanwhile" % self.id) from None
+        if kept.get("hooks", {}).get("poststop"):
+            from . import hooks
+
+            hooks.Hooks("poststop", kept["hooks"]["poststop"], creation.told_state(kept, "stopped")).run_all(warn)
+        self.folder.remove()
 
     def _await_monitor(self, pid: int, started: int) -> None:
         """The monitor writes the exit status into the folder; it ends by itself when the container has."""
@@ -182,6 +224,9 @@ class Container:
             return
         try:
             syscalls.pidfd_send_signal(pidfd, SIGKILL)
+            cgroup = self.cgroup()
+            if cgroup and cgroup.is_frozen():
+                cgroup.thaw()
             if not processes.wait_gone(pidfd, _KILL_TIMEOUT_S):
                 message = "container %s: pid %d did not end within %d s of SIGKILL"
                 raise OcilabError(message % (self.id, pid, _KILL_TIMEOUT_S))
@@ -195,30 +240,32 @@ def create(
     container_id: str,
     bundle: str,
     root: str = DEFAULT_ROOT,
-    stdio: list[int] | None = None,
-    preserved: list[int] | None = None,
+    settings: Settings | None = None,
     debug: Warn = _ignore,
     warn: Warn = _ignore,
-    notes: list[dict[str, Any]] | None = None,
 ) -> Container:
     """Create a container from the bundle; its process waits until start().
 
-    The init process is a child of the caller, who reaps it (Container.wait); notes go into the journal before anything
-    is made. Raises InvalidInput, NotFound,
+    The init process is a child of the caller, who reaps it (Container.wait). Raises InvalidInput, NotFound,
     AlreadyExists, Unsupported, KernelRefused, CommandNotFound, CommandNotExecutable; nothing is left behind then.
     """
     container = Container(container_id, root)
-    plan = creation.receive_bundle(bundle, debug, warn)
-    container.folder.reserve()
+    settings = settings or Settings()
+    plan = creation.receive_bundle(bundle, root, settings, debug, warn)
+    folder = container.folder
+    lock = folder.reserve()
     try:
-        for note in notes or []:
-            container.folder.note(note)
-        made = creation.make(container.folder, plan, stdio, preserved or [])
-        container.report_fd = made.report_fd
-        container.folder.save(creation.new_state(container.folder, plan, made.pid))
+        for note in settings.notes:
+            folder.note(note)
+        folder.keep_config(plan.text)
+        pid = creation.make(folder, plan, warn)
+        folder.save(creation.new_state(folder, plan, pid))
     except BaseException:
-        container.delete(force=True)
+        if folder.exists():
+            container._destroy(warn)
         raise
+    finally:
+        os.close(lock)
     return container
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 import time
 
-from ..linux import files, mounts, namespaces, processes, syscalls, trace
+from ..linux import files, processes, seccomp, syscalls, trace
 from ..linux.cgroups import manager as cgroups
-from ..linux.errors import InvalidInput, KernelRefused, OcilabError, Unsupported
+from ..linux.errors import InvalidInput, KernelRefused, Unsupported
 from ..spec import document, validate
 from . import init as child
-from . import process
+from . import process, rootfs
+from .channel import Channel, raise_reported, run_child
+from .rootless import is_rootless
+from .spawn import Namespaces, spawn
 from .state import Folder
 
 TYPE_CHECKING = False
@@ -23,95 +26,164 @@ if TYPE_CHECKING:
 
     Warn = Callable[[str], None]
 
+# Kept filters lie beside the containers, under a name that is no container id.
+FILTERS = "seccomp~"
+
+
+class Settings:
+    """What a caller asks for beside config.json.
+
+    stdio: three descriptors for the container, or None for the caller's own; preserved: how many descriptors from 3 on
+    it keeps, listen_fds of them by systemd's protocol; open_console: is given the process object and returns a terminal.Console, or None for one that wants no
+    terminal; notes: entries for the journal before anything is made.
+    """
+
+    def __init__(
+        self,
+        stdio: list[int] | None = None,
+        preserved: int = 0,
+        open_console: Callable[[dict[str, Any]], Any] | None = None,
+        no_pivot: bool = False,
+        no_new_keyring: bool = False,
+        systemd_cgroup: bool = False,
+        rootless: bool | None = None,
+        listen_fds: int = 0,
+        notes: list[dict[str, Any]] | None = None,
+    ) -> None:
+        self.stdio = stdio
+        self.preserved = preserved
+        self.open_console = open_console
+        self.no_pivot = no_pivot
+        self.no_new_keyring = no_new_keyring
+        self.systemd_cgroup = systemd_cgroup
+        self.rootless = is_rootless() if rootless is None else rootless
+        self.listen_fds = listen_fds
+        self.notes = notes or []
+
 
 class Plan:
     """What step 1 found out: a valid configuration, and all that the child needs ready made."""
 
-    def __init__(self, bundle: str, config: dict[str, Any], rootfs: str, prepared: process.Prepared) -> None:
-        self.bundle = bundle
-        self.config = config
-        self.rootfs = rootfs
-        self.prepared = prepared
-        self.cgroup_mounts: list[Any] = []
+    def __init__(self, bundle: str, text: bytes, config: dict[str, Any], rootfs_path: str, settings: Settings) -> None:
         linux = config.get("linux") or {}
-        listed = linux.get("namespaces") or []
-        self.new_kinds = [item["type"] for item in listed if not item.get("path")]
-        self.joined = {item["type"]: item["path"] for item in listed if item.get("path")}
-        self.uid_mappings = linux.get("uidMappings") or []
-        self.gid_mappings = linux.get("gidMappings") or []
-        self.new_user_namespace = "user" in self.new_kinds
-        self.new_cgroup_namespace = "cgroup" in self.new_kinds
+        self.bundle = bundle
+        self.text = text
+        self.config = config
+        self.rootfs = rootfs_path
+        self.settings = settings
+        self.namespaces = Namespaces(linux)
+        self.hooks: dict[str, list[dict[str, Any]]] = config.get("hooks") or {}
+        self.no_pivot = settings.no_pivot
+        self.new_user_namespace = "user" in self.namespaces.new
+        self.new_cgroup_namespace = "cgroup" in self.namespaces.new
+        self.prepared: process.Prepared
+        self.console: Any = None
+        self.cgroup_mounts: list[Any] = []
+        self.sources: Any = None  # the module, where some bind sources are the runtime's to open
+        self.source_indexes: list[int] = []
+        self.source_channel: Any = None
+
+    @property
+    def new_kinds(self) -> list[str]:
+        return self.namespaces.new
+
+    @property
+    def joined(self) -> dict[str, str]:
+        return self.namespaces.joined
 
 
-def receive_bundle(bundle: str, debug: Warn, warn: Warn) -> Plan:
+def receive_bundle(bundle: str, root: str, settings: Settings, debug: Warn, warn: Warn) -> Plan:
     """Step 1: read <bundle>/config.json and hold it against the specification and this kernel.
 
-    Raises NotFound, InvalidInput and Unsupported; nothing has been changed then.
+    root is the folder of states. Raises NotFound, InvalidInput and Unsupported; nothing has been changed then.
     """
     trace.step("receive_bundle")
     if not syscalls.is_supported_machine():
         raise Unsupported("labrun runs on x86_64 and aarch64, not on " + syscalls.machine)
     bundle = os.path.realpath(bundle)
     path = os.path.join(bundle, "config.json")
-    config: dict[str, Any] = trace.call("openat", (path,), document.read, path)
+    text = trace.call("openat", (path,), document.read_bytes, path)
+    config: dict[str, Any] = document.parse(text, path)
     validate.config(config, path, debug)
-    for index, item in enumerate(config.get("mounts") or []):
-        for word in item.get("options") or []:
-            if word in mounts.LATER:
-                message = "%s: mounts[%d].options: labrun does not support %r yet; remove it"
-                raise Unsupported(message % (path, index, word))
-    rootfs = os.path.realpath(os.path.join(bundle, config["root"]["path"]))
-    if not os.path.isdir(rootfs):
-        raise InvalidInput("%s: root.path: %s is not a directory" % (path, rootfs))
-    profile = (config.get("linux") or {}).get("seccomp")
-    return Plan(bundle, config, rootfs, process.Prepared(config["process"], profile, debug, warn))
+    if config.get("hooks"):
+        from . import hooks
+
+        hooks.check(config["hooks"], path)
+    rootfs.prepare(config, path)
+    rootfs_path = os.path.realpath(os.path.join(bundle, config["root"]["path"]))
+    if not os.path.isdir(rootfs_path):
+        raise InvalidInput("%s: root.path: %s is not a directory" % (path, rootfs_path))
+    plan = Plan(bundle, text, config, rootfs_path, settings)
+    described, linux = config["process"], config.get("linux") or {}
+    plan.prepared = process.Prepared(described, linux, debug, warn, os.path.join(root, FILTERS))
+    _find_sources(plan)
+    if settings.open_console:
+        plan.console = settings.open_console(described)
+    elif described.get("terminal"):
+        raise InvalidInput("%s: process.terminal: nobody takes the terminal; set it to false" % path)
+    return plan
 
 
-class Created:
-    """An init process that waits for its start: the pid, and the pipe that tells how its execve(2) went."""
+def _find_sources(plan: Plan) -> None:
+    """Load what bind mounts with id mappings or of a user namespace may need; for others it is not even loaded."""
+    mounts = plan.config.get("mounts") or []
+    mapped = any(
+        item.get("uidMappings") or any(word in ("idmap", "ridmap") for word in item.get("options") or [])
+        for item in mounts
+    )
+    if not mapped and "user" not in plan.new_kinds and "user" not in plan.joined:
+        return
+    from . import sources
 
-    def __init__(self, pid: int, report_fd: int) -> None:
-        self.pid = pid
-        self.report_fd = report_fd
+    plan.source_indexes = sources.needed(plan.config, plan.bundle)
+    if plan.source_indexes:
+        plan.sources = sources
 
 
-def make(folder: Folder, plan: Plan, stdio: list[int] | None, preserved: list[int]) -> Created:
-    """Steps 2 to 5 up to the start. The folder has been reserved; on failure all is undone but the folder itself.
+def make(folder: Folder, plan: Plan, warn: Warn) -> int:
+    """Steps 2 to 5 up to the start; the init's pid. The folder has been reserved; on failure all is undone but it.
 
-    stdio: three descriptors for the container, or None for the caller's own; preserved: further ones that it keeps.
     Raises KernelRefused, InvalidInput, Unsupported, CommandNotFound and CommandNotExecutable.
     """
-    linux = plan.config.get("linux") or {}
-    host = cgroups.detect()
-    cgroup = host.at(linux.get("cgroupsPath") or "/labrun-" + folder.id)
-    cgroup.refuse_existing()
-    plan.cgroup_mounts = _cgroup_mounts(plan, cgroup)
-    pipes = child.Pipes()
+    cgroup = _cgroup(folder, plan)
+    plan.prepared.keyring = b"" if plan.settings.no_new_keyring else b"_ses." + folder.id.encode()
+    if plan.sources:
+        plan.source_channel = plan.sources.pair()
+    channel = Channel(folder.report_fifo)
     pid = 0
     try:
-        entry = create_cgroup(folder, cgroup, linux.get("resources") or {})
+        entry = create_cgroup(folder, cgroup, (plan.config.get("linux") or {}).get("resources") or {})
+        plan.cgroup_mounts = _cgroup_mounts(plan, cgroup)
         try:
-            pid = create_namespaces(plan, entry, pipes, folder, stdio, preserved)
+            pid = create_namespaces(plan, entry, channel, folder)
         finally:
             entry.close()
-        pipes.close_child_ends()
+        channel.close_child_ends()
         folder.note({"object": "process", "pid": pid, "started": processes.start_time(pid)})
+        cgroup.adopt(pid)
         _prepare_child(plan, pid)
-        os.write(pipes.go_write, child.GO)
-        report = child.receive_report(pipes.report_read)
-        if not report.get("ready"):
-            child.raise_reported(report or {"message": "the container's init was killed before it was ready"})
-        trace.add(report["trace"])
-        return Created(pid, pipes.keep_report())
+        channel.go()
+        _accompany(folder, plan, pid, channel)
+        return pid
     except BaseException:
-        pipes.close_all()
         _abandon(pid, cgroup)
         raise
+    finally:
+        channel.close_all()
+        for end in plan.source_channel or ():
+            end.close()
+
+
+def _cgroup(folder: Folder, plan: Plan) -> cgroups.Cgroup:
+    path = (plan.config.get("linux") or {}).get("cgroupsPath") or ""
+    settings = plan.settings
+    annotations = plan.config.get("annotations") or {}
+    return cgroups.detect().at(path, folder.id, settings.systemd_cgroup, settings.rootless, annotations)
 
 
 def _cgroup_mounts(plan: Plan, cgroup: cgroups.Cgroup) -> list[cgroups.CgroupMount]:
     """What a mount of type cgroup needs; nothing is looked up where the configuration has none."""
-    if any(item.get("type") == "cgroup" for item in plan.config.get("mounts") or []):
+    if any(item.get("type") in ("cgroup", "cgroup2") for item in plan.config.get("mounts") or []):
         return cgroup.mounts_for_container()
     return []
 
@@ -122,86 +194,31 @@ def _make_fifo(folder: Folder) -> int:
     return os.open(folder.fifo, os.O_RDWR | os.O_CLOEXEC)
 
 
-def create_namespaces(
-    plan: Plan, entry: cgroups.Entry, pipes: child.Pipes, folder: Folder, stdio: list[int] | None, preserved: list[int]
-) -> int:
+def create_namespaces(plan: Plan, entry: cgroups.Entry, channel: Channel, folder: Folder) -> int:
     """Step 2: a child in new and joined namespaces, which waits for the word to go on; its pid on the host."""
     trace.step("create_namespaces")
-    # The cgroup namespace comes in step 3, when the child is where that namespace's root is to be.
-    new_kinds = [kind for kind in plan.new_kinds if kind != "cgroup"]
     fifo_fd = _make_fifo(folder)
-    report_fd = pipes.report_write
+    settings = plan.settings
 
     def body() -> None:
-        child.init(plan, entry, fifo_fd, report_fd)
+        child.init(plan, folder.id, entry, channel, fifo_fd)
 
     def start_child() -> None:
-        pipes.close_parent_ends()
-        child.run_child(pipes, [fifo_fd] + entry.descriptors() + preserved, stdio, body)
+        keep = [fifo_fd, *entry.descriptors(), *range(3, 3 + settings.preserved)]
+        if plan.console:
+            keep.append(plan.console.socket_fd)
+        if plan.sources:
+            keep.append(plan.source_channel[1].fileno())
+        run_child(channel, keep, settings.stdio, body)
 
     try:
-        return spawn(plan.joined, new_kinds, entry.clone_into, start_child)
+        return spawn(plan.namespaces, entry.clone_into, start_child)
     finally:
         os.close(fifo_fd)
 
 
-def spawn(joined: dict[str, str], new_kinds: list[str], into_cgroup: int, start_child: Callable[[], None]) -> int:
-    """Clone a child of ours into namespaces: joined ones by path, then new ones. start_child() must not return.
-
-    A joined pid namespace counts for children only, so a process in between joins and clones for us (CLONE_PARENT).
-    Raises InvalidInput and KernelRefused.
-    """
-    flags = namespaces.new_flags(new_kinds)
-    shown = namespaces.shown_flags(new_kinds) or "no new namespace"
-    if not joined:
-        try:
-            pid = syscalls.clone(flags, shown, into_cgroup)
-        except OSError as error:
-            raise KernelRefused(
-                "clone", shown, error.errno, "see container_host_info for what this host allows"
-            ) from None
-        if pid == 0:
-            start_child()
-        return pid
-    opened = namespaces.open_all(joined)
-    read_fd, write_fd = os.pipe()
-    between = os.fork()
-    if between == 0:
-        _join_and_clone(opened, flags, shown, into_cgroup, write_fd, start_child)
-    os.close(write_fd)
-    for _kind, fd, _path in opened:
-        os.close(fd)
-    answer = os.read(read_fd, 4096).decode()
-    os.close(read_fd)
-    os.waitpid(between, 0)
-    if not answer.isdigit():
-        raise OcilabError(answer or "the process that joins the namespaces was killed")
-    return int(answer)
-
-
-def _join_and_clone(
-    opened: Any, flags: int, shown: str, into_cgroup: int, write_fd: int, start_child: Callable[[], None]
-) -> None:
-    try:
-        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0, "PR_SET_DUMPABLE")  # case R04
-        namespaces.join(opened)
-        pid = syscalls.clone(flags | syscalls.CLONE_PARENT, shown, into_cgroup)
-        if pid == 0:
-            os.close(write_fd)
-            start_child()
-        os.write(write_fd, b"%d" % pid)
-    except OcilabError as error:
-        os.write(write_fd, str(error).encode())
-    except OSError as error:
-        os.write(write_fd, str(KernelRefused("clone", shown, error.errno)).encode())
-    finally:
-        os._exit(0)
-
-
 def _prepare_child(plan: Plan, pid: int) -> None:
-    """What only the outside may do to the waiting child: its id maps and its oom score."""
-    if plan.new_user_namespace:
-        namespaces.map_ids(pid, plan.uid_mappings, plan.gid_mappings)
+    """What only the outside may do to the waiting child: its oom score, its network devices, its mounts' sources."""
     score = plan.config["process"].get("oomScoreAdj")
     if score is not None:
         try:
@@ -209,6 +226,57 @@ def _prepare_child(plan: Plan, pid: int) -> None:
         except OSError as error:
             hint = "a lower score than the caller's own needs CAP_SYS_RESOURCE"
             raise KernelRefused("write", "oomScoreAdj %d" % score, error.errno, hint) from None
+    if plan.sources:
+        plan.sources.send(plan.source_channel[0], plan.config, plan.bundle, pid, plan.source_indexes)
+
+
+def _accompany(folder: Folder, plan: Plan, pid: int, channel: Channel) -> None:
+    """Do the runtime's part of what the child asks for, until it only waits for its start. Raises what it reports."""
+    while True:
+        told = channel.receive()
+        if told.get("ready"):
+            trace.add(told["trace"])
+            return
+        if told.get("mounted"):
+            _run_hooks(folder, plan, pid)
+        elif "listener" in told:
+            send_listener(plan.prepared, pid, told["listener"], new_state(folder, plan, pid), "creating")
+        else:
+            raise_reported(told or {"message": "the container's init was killed before it was ready"})
+        channel.go()
+
+
+def _run_hooks(folder: Folder, plan: Plan, pid: int) -> None:
+    """The hooks between the mounts and pivot_root that are the runtime's to run (runtime.md, lifecycle 3 and 4)."""
+    from . import hooks
+
+    state = new_state(folder, plan, pid)
+    folder.save(dict(state, half_made=True))  # a hook may ask for the container's state
+    for kind in hooks.IN_RUNTIME:
+        hooks.Hooks(kind, plan.hooks.get(kind) or [], told_state(state, "created")).run()
+
+
+def send_listener(prepared: Any, pid: int, number: int, state: dict[str, Any], status: str) -> None:
+    """Take the process's seccomp listener, descriptor number of its, and send it to linux.seccomp.listenerPath.
+
+    What is told is runtime-spec's container process state. Raises KernelRefused.
+    """
+    told = {
+        "ociVersion": state["ociVersion"],
+        "fds": ["seccompFd"],
+        "pid": pid,
+        "metadata": prepared.seccomp.metadata,
+        "state": told_state(state, status),
+    }
+    pidfd = syscalls.pidfd_open(pid)
+    listener = -1
+    try:
+        listener = seccomp.take_listener(pidfd, number)
+        seccomp.send_listener(listener, prepared.seccomp, document.dump(told))
+    finally:
+        for fd in (pidfd, listener):
+            if fd >= 0:
+                os.close(fd)
 
 
 def create_cgroup(folder: Folder, cgroup: cgroups.Cgroup, resources: dict[str, Any]) -> cgroups.Entry:
@@ -217,14 +285,14 @@ def create_cgroup(folder: Folder, cgroup: cgroups.Cgroup, resources: dict[str, A
     It comes before step 2 in time, for the child is to be cloned into it; the cgroup namespace follows in the child.
     """
     trace.step("create_cgroup")
-    folder.note({"object": "cgroup", "paths": list(cgroup.paths.values())})
-    cgroup.create()
-    cgroup.set(resources)
+    folder.note(cgroup.journal_entry())
+    cgroup.create(resources)
+    folder.note(cgroup.journal_entry())  # what is in it from here on is ours, and may be killed with it
     return cgroup.entry()
 
 
-def _abandon(pid: int, cgroup: Any) -> None:
-    """Undo a failed start: the child ends with its pipe or by SIGKILL, its mounts with its namespace."""
+def _abandon(pid: int, cgroup: cgroups.Cgroup) -> None:
+    """Undo a failed start: the child ends with its channel or by SIGKILL, its mounts with its namespace."""
     if pid:
         try:
             os.kill(pid, 9)
@@ -236,7 +304,7 @@ def _abandon(pid: int, cgroup: Any) -> None:
 
 def new_state(folder: Folder, plan: Plan, pid: int) -> dict[str, Any]:
     """The state to keep of a created container: runtime-spec's fields and what the later commands need."""
-    return {
+    state = {
         "ociVersion": plan.config["ociVersion"],
         "id": folder.id,
         "pid": pid,
@@ -245,4 +313,16 @@ def new_state(folder: Folder, plan: Plan, pid: int) -> dict[str, Any]:
         "rootfs": plan.rootfs,
         "created_ns": time.time_ns(),
         "annotations": plan.config.get("annotations") or {},
+        "own_pids": "pid" in plan.namespaces.new,
     }
+    later = {kind: plan.hooks[kind] for kind in ("poststart", "poststop") if plan.hooks.get(kind)}
+    return dict(state, hooks=later) if later else state
+
+
+def told_state(kept: dict[str, Any], status: str) -> dict[str, Any]:
+    """runtime-spec's state (state-schema.json) of a kept one, as hooks and seccomp agents are told it."""
+    told = {key: kept[key] for key in ("ociVersion", "id", "pid", "bundle", "annotations") if key in kept}
+    told["status"] = status
+    if status == "stopped":
+        told["pid"] = 0
+    return told

@@ -8,98 +8,161 @@ from __future__ import annotations
 
 import os
 
-from ..linux import namespaces, trace
+from ..linux import namespaces, procfs, trace
 from ..linux.cgroups import manager as cgroups
 from ..linux.errors import InvalidInput, WrongState
-from ..spec import document, fields, validate
+from ..spec import fields, validate
 from . import create as creation
 from . import init as child
 from . import process
+from .channel import Channel, raise_reported, run_child
 from .container import Container
+from .create import Settings
+from .spawn import Namespaces, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-
-def _config(container: Container) -> dict[str, Any]:
-    return document.read(os.path.join(container.folder.load()["bundle"], "config.json"))
+    Warn = Callable[[str], None]
 
 
 def process_for(container: Container, args: list[str], changes: dict[str, Any]) -> dict[str, Any]:
-    """A process object like the container's own, that runs args, with changes (env is added to, the rest replaced)."""
-    configured = _config(container)["process"]
-    result = dict(configured, args=args)
+    """A process object like the container's own, that runs args, with changes.
+
+    env is added to; user is laid over the container's; capabilities (a list) are added to its sets; the rest replaced.
+    """
+    configured = container.folder.config()["process"]
+    result = dict(configured, args=args, terminal=False)
     for key, value in changes.items():
-        result[key] = (configured.get("env") or []) + value if key == "env" else value
+        if key == "env":
+            value = (configured.get("env") or []) + value
+        elif key == "user":
+            value = dict(configured.get("user") or {}, **value)
+        elif key == "capabilities":
+            value = _with_capabilities(configured.get("capabilities") or {}, value)
+        result[key] = value
     return result
+
+
+def _with_capabilities(configured: dict[str, list[str]], more: list[str]) -> dict[str, list[str]]:
+    """Ambient ones only where some are inheritable, for without that they cannot be; as runc does it."""
+    kinds = ["bounding", "effective", "permitted"] + (["ambient"] if configured.get("inheritable") else [])
+    return dict(configured, **{kind: (configured.get(kind) or []) + more for kind in kinds})
 
 
 def execute(
     container: Container,
     described: dict[str, Any],
-    debug: Callable[[str], None],
-    warn: Callable[[str], None],
-    stdio: list[int] | None = None,
-    preserved: list[int] | None = None,
+    settings: Settings,
+    debug: Warn,
+    warn: Warn,
+    cgroup: list[str] | None = None,
+    ignore_paused: bool = False,
 ) -> int:
     """Start the described process (a process object of config.json) in a running container; its pid, a child of ours.
 
-    Raises WrongState when the container is not running, InvalidInput, KernelRefused, CommandNotFound,
-    CommandNotExecutable.
+    cgroup: words of --cgroup, which name cgroups below the container's. Raises WrongState when the container is not
+    running, InvalidInput, KernelRefused, CommandNotFound, CommandNotExecutable.
     """
     state = container.state()
-    if state["status"] != "running":
+    if state["status"] == "paused" and not ignore_paused:
+        message = "cannot exec in a paused container: %s: resume it, or use --ignore-paused"
+        raise WrongState(message % container.id)
+    if state["status"] not in ("created", "running", "paused"):
         raise WrongState("container %s: cannot exec in it, it is %s" % (container.id, state["status"]))
     validate.shape(described, fields.PROCESS, "process", "exec", debug)
     validate.process(described, "exec: process")
-    linux = _config(container).get("linux") or {}
-    prepared = process.Prepared(described, linux.get("seccomp"), debug, warn)
+    linux = container.folder.config().get("linux") or {}
+    filters = os.path.join(container.folder.root, creation.FILTERS)
+    prepared = process.Prepared(described, linux, debug, warn, filters, joining=True)
+    console = settings.open_console(described) if settings.open_console else None
     kinds = [item["type"] for item in linux.get("namespaces") or []]
-    joined = {kind: "/proc/%d/ns/%s" % (state["pid"], namespaces.KINDS[kind][1]) for kind in kinds}
-    return _start(container, prepared, joined, stdio, preserved or [])
+    joined = [{"type": kind, "path": _namespace(state["pid"], kind)} for kind in kinds]
+    wanted = Namespaces({"namespaces": joined})
+    return _Joining(container, prepared, console, settings.stdio, settings.preserved).start(wanted, cgroup or [])
 
 
-def _start(
-    container: Container,
-    prepared: process.Prepared,
-    joined: dict[str, str],
-    stdio: list[int] | None,
-    preserved: list[int],
-) -> int:
-    entry = cgroups.Entry(container.noted("cgroup")["paths"])
-    pipes = child.Pipes()
+def _namespace(pid: int, kind: str) -> str:
+    return "/proc/%d/ns/%s" % (pid, namespaces.KINDS[kind][1])
 
-    def body() -> None:
+
+class _Joining:
+    """One exec: what its two processes need."""
+
+    def __init__(
+        self, container: Container, prepared: process.Prepared, console: Any, stdio: list[int] | None, preserved: int
+    ) -> None:
+        self.container = container
+        self.prepared = prepared
+        self.console = console
+        self.stdio = stdio
+        self.preserved = preserved
+        self.channel = Channel()
+        # In the container there is only the container's /proc, which may tell lies (case R09).
+        self.proc_fd = procfs.open_root() if prepared.needs_proc() else -1
+
+    def start(self, wanted: Namespaces, cgroup: list[str]) -> int:
+        """The pid of the process, once it has become its program. Raises what it reports."""
+        entry = cgroups.from_journal(self.container.noted("cgroup")).entry(
+            cgroups.subgroups(cgroup), self.container.pid
+        )
+        pid = 0
+        try:
+            pid = spawn(wanted, entry.clone_into, lambda: self._start_child(entry))
+            self.channel.close_child_ends()
+            self.channel.go()
+            self._accompany(pid)
+        except BaseException:
+            if pid:
+                os.waitpid(pid, 0)
+            raise
+        finally:
+            entry.close()
+            self.channel.close_all()
+            if self.proc_fd >= 0:
+                os.close(self.proc_fd)
+        return pid
+
+    def _accompany(self, pid: int) -> None:
+        while True:
+            told = self.channel.receive()
+            if "listener" not in told:
+                break
+            kept = self.container.folder.load()
+            creation.send_listener(self.prepared, pid, told["listener"], kept, "running")
+            self.channel.go()
+        if told:
+            raise_reported(told)
+
+    def _start_child(self, entry: cgroups.Entry) -> None:
+        keep = [*entry.descriptors(), *range(3, 3 + self.preserved)]
+        keep += [fd for fd in (self.proc_fd, self.console.socket_fd if self.console else -1) if fd >= 0]
+        run_child(self.channel, keep, self.stdio, lambda: self._run(entry))
+
+    def _run(self, entry: cgroups.Entry) -> None:
+        """In the container's namespaces already, where nothing may be looked up (case R22)."""
+        child.forget_imports()
         os.setsid()
+        process.set_initial_affinity(self.prepared)
         entry.enter()
-        if "user" in joined:
-            os.setresgid(0, 0, 0)
-            os.setresuid(0, 0, 0)
-        process.become_process(prepared, trace.end)
+        child.become_root()
+        process.open_host_files(self.prepared, self.proc_fd)
+        if self.console:
+            root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            self.console.open(root_fd).take(self.prepared.uid)
+            os.close(root_fd)
 
-    def start_child() -> None:
-        pipes.close_parent_ends()
-        child.run_child(pipes, entry.descriptors() + preserved, stdio, body)
+        def give_listener(fd: int) -> None:
+            child.hand_over_listener(self.channel, fd)
 
-    try:
-        pid = creation.spawn(joined, [], entry.clone_into, start_child)
-        pipes.close_child_ends()
-        os.write(pipes.go_write, child.GO)
-        report = child.receive_report(pipes.report_read)
-    finally:
-        entry.close()
-        pipes.close_all()
-    if report:
-        os.waitpid(pid, 0)
-        child.raise_reported(report)
-    return pid
+        process.become_process(self.prepared, trace.end, self.channel.report_write, give_listener, self.preserved)
 
 
 def user(text: str) -> dict[str, Any]:
     """The user object of UID or UID:GID, as runc's exec takes it. Raises InvalidInput."""
-    uid, _colon, gid = text.partition(":")
-    for part in (uid, gid or "0"):
+    uid, colon, gid = text.partition(":")
+    for part in (uid, gid if colon else "0"):
         if not part.isdigit() or int(part) > validate.MAX_ID:
             raise InvalidInput("--user %r: give UID or UID:GID as numbers" % text)
-    return {"uid": int(uid), "gid": int(gid or 0)}
+    return {"uid": int(uid), "gid": int(gid)} if colon else {"uid": int(uid)}

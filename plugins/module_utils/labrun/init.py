@@ -2,151 +2,126 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
-"""The child side of a start: what the new process does between clone(2) and execve(2), and how it reports back.
-
-The child writes one JSON line to its report pipe: {"ready": true, "trace": [...]} or {"error": class, "message": text}.
-"""
+"""The child side of a start: what the new process does between clone(2) and execve(2)."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from ..linux import errors, namespaces, syscalls, trace
-from ..linux.errors import KernelRefused, OcilabError
-from ..spec import document
+from ..linux import namespaces, network, syscalls, trace
 from . import process
-from .rootfs import build_rootfs
+from .rootfs import enter_root, mount_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any
 
-GO = b"1"
-_CHUNK = 65536
-
-
-class Pipes:
-    """The channels between the runtime and the child; each end that the other side uses is closed by close_*()."""
-
-    def __init__(self) -> None:
-        self.go_read, self.go_write = os.pipe()
-        self.report_read, self.report_write = os.pipe()
-
-    def close_parent_ends(self) -> None:
-        self._close("go_write", "report_read")
-
-    def close_child_ends(self) -> None:
-        self._close("go_read", "report_write")
-
-    def close_all(self) -> None:
-        self._close("go_read", "go_write", "report_read", "report_write")
-
-    def keep_report(self) -> int:
-        """Close all but the end that the report is read from, which is the caller's from here on."""
-        kept, self.report_read = self.report_read, -1
-        self.close_all()
-        return kept
-
-    def _close(self, *names: str) -> None:
-        """Each once: a number that was closed may be another file's by now."""
-        for name in names:
-            if getattr(self, name) >= 0:
-                os.close(getattr(self, name))
-            setattr(self, name, -1)
+    from .channel import Channel
 
 
-def run_child(pipes: Pipes, keep: list[int], stdio: list[int] | None, body: Callable[[], None]) -> None:
-    """Run body() in the forked child and report how it fails; never returns.
-
-    keep: descriptors that body needs; every other one above 2 is closed first, for whatever the caller had open must
-    not be in reach of the container (case R03). stdio: three descriptors for 0 to 2, or None to inherit them.
-    """
-    try:
-        trace.take()  # those before the clone are the runtime's own
-        if stdio:
-            for number, fd in enumerate(stdio):
-                os.dup2(fd, number)
-        syscalls.close_others(keep + [pipes.go_read, pipes.report_write])
-        if os.read(pipes.go_read, 1) != GO:
-            os._exit(1)  # the runtime was killed before the kernel objects were complete
-        os.close(pipes.go_read)
-        _forget_imports()
-        body()
-    except OcilabError as error:
-        report(pipes.report_write, {"error": type(error).__name__, "message": str(error)})
-        os._exit(error.exit_code)
-    except OSError as error:
-        report(pipes.report_write, {"error": "OcilabError", "message": "in the container: %s" % error})
-    except BaseException as error:
-        report(
-            pipes.report_write, {"error": "OcilabError", "message": "in the container: %r (a bug of labrun)" % error}
-        )
-    os._exit(1)
-
-
-def _forget_imports() -> None:
-    """From here on no import can find anything: what the container put on a path must never be run (case R22)."""
-    sys.meta_path.clear()
-    sys.path_hooks.clear()
-    sys.path.clear()
-
-
-def report(fd: int, message: dict[str, Any]) -> None:
-    """Write one line to a report pipe; silent where nobody listens any more."""
-    data = document.dump(message) + b"\n"
-    try:
-        while data:
-            data = data[os.write(fd, data) :]
-    except OSError:
-        pass  # nobody is left to hear it
-
-
-def report_ready(fd: int) -> None:
-    """Tell the runtime that the child only waits for its start."""
-    report(fd, {"ready": True, "trace": trace.take()})
-
-
-def receive_report(fd: int) -> dict[str, Any]:
-    """Read one line of the child's report; {} when it ended without one (or by execve, which closes the pipe)."""
-    chunks = []
-    while True:
-        chunk = os.read(fd, _CHUNK)
-        chunks.append(chunk)
-        if not chunk or chunk.endswith(b"\n"):
-            break
-    data = b"".join(chunks)
-    return document.parse(data, "the report of the container's init") if data else {}
-
-
-def raise_reported(told: dict[str, Any]) -> None:
-    """Raise the error that a child reported."""
-    kind = getattr(errors, str(told.get("error")), OcilabError)
-    if not isinstance(kind, type) or not issubclass(kind, OcilabError) or kind is KernelRefused:
-        kind = OcilabError
-    raise kind(str(told["message"]))
-
-
-def init(plan: Any, entry: Any, fifo_fd: int, report_fd: int) -> None:
+def init(plan: Any, container_id: str, entry: Any, channel: Channel, fifo_fd: int) -> None:
     """The container's first process: the end of step 3, then steps 4 and 5; of create.Plan and cgroups.Entry."""
     os.setsid()
     trace.step("create_cgroup")
     entry.enter()
-    if plan.new_user_namespace:
-        os.setresgid(0, 0, 0)
-        os.setresuid(0, 0, 0)
+    if plan.new_user_namespace or "user" in plan.joined:
+        become_root()
     if plan.new_cgroup_namespace:
         syscalls.unshare(syscalls.CLONE_NEWCGROUP, namespaces.shown_flags(["cgroup"]))
     trace.step("build_rootfs")
-    if plan.config.get("hostname"):
-        syscalls.sethostname(os.fsencode(plan.config["hostname"]))
-    if plan.config.get("domainname"):
-        syscalls.setdomainname(os.fsencode(plan.config["domainname"]))
-    build_rootfs(plan.config, plan.rootfs, plan.cgroup_mounts)
+    _name_host(plan.config)
+    if "network" in plan.new_kinds:
+        network.bring_up_loopback()
+    _use_host_proc(plan.prepared)
+    start_hooks = _start_hooks(plan, container_id)
+    sources: dict[int, int] = {}
+    if plan.sources:
+        sources = plan.sources.receive(plan.source_channel[1], plan.source_indexes)
+        plan.source_channel[1].close()
+    built = mount_all(plan, sources)
+    if plan.hooks.get("prestart") or plan.hooks.get("createRuntime"):
+        channel.report({"mounted": True})
+        channel.await_go()
+    if plan.hooks.get("createContainer"):
+        _hooks(plan, container_id, "createContainer").run()
+    forget_imports()
+    enter_root(plan, built)
+    if built.pty:
+        built.pty.take(plan.prepared.uid)
     trace.step("become_process")
 
     def wait_for_start() -> None:
-        report_ready(report_fd)
+        channel.report({"ready": True, "trace": trace.take()})
         os.read(fifo_fd, 1)
+        if start_hooks:
+            start_hooks.run()
 
-    process.become_process(plan.prepared, wait_for_start)
+    def give_listener(fd: int) -> None:
+        hand_over_listener(channel, fd)
+
+    process.become_process(
+        plan.prepared, wait_for_start, channel.report_write, give_listener, plan.settings.preserved
+    )
+
+
+def become_root() -> None:
+    """Take on id 0 of the user namespace, where it has one: until the drop to the process's user all is done by it."""
+    try:
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+    except OSError:
+        pass  # not mapped: the namespace's capabilities are there all the same
+
+
+def _name_host(config: dict[str, Any]) -> None:
+    if config.get("hostname"):
+        syscalls.sethostname(os.fsencode(config["hostname"]))
+    if config.get("domainname"):
+        syscalls.setdomainname(os.fsencode(config["domainname"]))
+
+
+def _use_host_proc(prepared: Any) -> None:
+    """What is read and written through the host's /proc, which nothing in the container can lie about (case R09)."""
+    proc_fd = -1
+    if prepared.needs_proc():
+        from ..linux import procfs
+
+        proc_fd = procfs.open_root()
+    process.open_host_files(prepared, proc_fd)
+    process.write_sysctls(prepared, proc_fd)
+    if proc_fd >= 0:
+        os.close(proc_fd)
+
+
+def _hooks(plan: Any, container_id: str, kind: str) -> Any:
+    """The hooks of one kind that run in the container's namespaces; the state names the pid that the runtime sees."""
+    from . import hooks
+
+    state = {
+        "ociVersion": plan.config["ociVersion"],
+        "id": container_id,
+        "status": "created",
+        "pid": int(os.readlink("/proc/self")),
+        "bundle": plan.bundle,
+        "annotations": plan.config.get("annotations") or {},
+    }
+    return hooks.Hooks(kind, plan.hooks.get(kind) or [], state)
+
+
+def _start_hooks(plan: Any, container_id: str) -> Any:
+    """Ready to run, for after pivot_root nothing may be looked up any more (case R22); None without any."""
+    return _hooks(plan, container_id, "startContainer") if plan.hooks.get("startContainer") else None
+
+
+def hand_over_listener(channel: Channel, fd: int) -> None:
+    """Let the runtime take the seccomp listener; where the filter asks it about write(2), nobody can answer yet."""
+    channel.report({"listener": fd})
+    channel.await_go()
+
+
+def forget_imports() -> None:
+    """From here on no import can find anything: what the container put on a path must never be run (case R22)."""
+    sys.meta_path.clear()
+    sys.path_hooks.clear()
+    sys.path.clear()

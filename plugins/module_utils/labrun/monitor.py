@@ -16,8 +16,8 @@ import time
 
 from ..linux import processes, syscalls, trace
 from ..linux.errors import OcilabError
+from . import channel
 from . import container as life
-from . import init as child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,10 +43,10 @@ def start_container(
         os._exit(0)
     os.close(write_fd)
     os.waitpid(between, 0)
-    report = child.receive_report(read_fd)
+    report = channel.receive_report(read_fd)
     os.close(read_fd)
     if "error" in report or not report:
-        child.raise_reported(report or {"message": "container %s: its monitor was killed" % container_id})
+        channel.raise_reported(report or {"message": "container %s: its monitor was killed" % container_id})
     return report
 
 
@@ -59,15 +59,15 @@ def _main(container_id: str, bundle: str, root: str, log_path: str, run: bool, e
             trace.begin()
         monitor = _Monitor(container_id, root, log_path)
         monitor.create(bundle, run)
-        child.report(report_fd, {"trace": trace.take(), "warnings": monitor.warnings})
+        channel.report(report_fd, {"trace": trace.take(), "warnings": monitor.warnings})
         os.close(report_fd)
         trace.end()
         monitor.watch()
         code = 0
     except OcilabError as error:
-        child.report(report_fd, {"error": type(error).__name__, "message": str(error)})
+        channel.report(report_fd, {"error": type(error).__name__, "message": str(error)})
     except BaseException as error:
-        child.report(report_fd, {"error": "OcilabError", "message": "monitor: %r" % error})
+        channel.report(report_fd, {"error": "OcilabError", "message": "monitor: %r" % error})
     os._exit(code)
 
 
@@ -98,7 +98,8 @@ class _Monitor:
         err_read, err_write = os.pipe()
         warn = self.warnings.append
         stdio = [0, out_write, err_write]
-        self.container = life.create(self.id, bundle, self.root, stdio, warn=warn, notes=notes)
+        settings = life.Settings(stdio, notes=notes)
+        self.container = life.create(self.id, bundle, self.root, settings, warn=warn)
         os.close(out_write)
         os.close(err_write)
         try:
@@ -117,7 +118,7 @@ class _Monitor:
         pid, _started = self.container.folder.process()
         pidfd = syscalls.pidfd_open(pid)
         poll = select.poll()
-        for fd in [*self.streams, pidfd] + ([self.container.report_fd] if self.container.report_fd >= 0 else []):
+        for fd in [*self.streams, pidfd]:
             poll.register(fd, select.POLLIN)
         open_streams = set(self.streams)
         ended = False
@@ -130,18 +131,10 @@ class _Monitor:
                 if fd == pidfd:
                     ended = True
                     poll.unregister(pidfd)
-                elif fd == self.container.report_fd:
-                    self._log_failed_start(fd)
-                    poll.unregister(fd)
                 elif not self._copy(fd):
                     poll.unregister(fd)
                     open_streams.discard(fd)
         self._record_exit(pid)
-
-    def _log_failed_start(self, fd: int) -> None:
-        report = child.receive_report(fd)
-        if report:
-            next(iter(self.streams.values())).write(("labrun: %s\n" % report.get("message")).encode())
 
     def _copy(self, fd: int) -> bool:
         """Log what the pipe holds; False at its end."""

@@ -29,6 +29,9 @@ class Command:
     def takes_value(self, option: str) -> bool:
         return "  " in self.options.get(option, "")
 
+    def may_repeat(self, option: str) -> bool:
+        return self.options[option].partition("  ")[0].endswith("...")
+
     def help(self) -> str:
         usage = (
             "labrun [options] COMMAND"
@@ -39,6 +42,7 @@ class Command:
         shorts = {long: short for short, long in self.short.items()}
         for option, text in self.options.items():
             word, _gap, meaning = text.partition("  ") if self.takes_value(option) else ("", "", text)
+            word = word.replace("...", "")
             names = ", ".join([shorts[option], option] if option in shorts else [option])
             lines.append("  %-28s %s" % ((names + " " + word).rstrip(), meaning))
         lines.append("  %-28s %s" % ("-h, --help", "show this help"))
@@ -48,9 +52,9 @@ class Command:
         """words when their number fits the operands. Raises InvalidInput."""
         shown = self.operands.split()
         required = [word for word in shown if not word.startswith("[")]
-        if self.name == "exec":
+        if self.name == "exec":  # --process stands for the command
             required = required[:1]
-        elif len(words) > len(shown):
+        elif not self.operands.endswith("...]") and len(words) > len(shown):
             raise InvalidInput("%s: too many arguments, from %r on" % (self.name, words[len(shown)]))
         if len(words) < len(required):
             raise InvalidInput(
@@ -66,6 +70,8 @@ class Parsed:
         self.options = options
         self.words = words
         self.root = root
+        self.systemd_cgroup = False
+        self.rootless: bool | None = None
 
     def number(self, option: str, default: str) -> int:
         """An option's value as a natural number. Raises InvalidInput."""
@@ -76,7 +82,7 @@ class Parsed:
 
 
 def parse(command: Command, arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """(options, the words after them). An option that may be repeated (--env) has a list. Raises InvalidInput."""
+    """(options, the words after them). An option that may be repeated has a list. Raises InvalidInput."""
     options: dict[str, Any] = {}
     rest = list(arguments)
     while rest and rest[0].startswith("-") and rest[0] != "-":
@@ -90,12 +96,12 @@ def parse(command: Command, arguments: list[str]) -> tuple[dict[str, Any], list[
                 if not rest:
                     raise InvalidInput("%s: option %s needs a value" % (command.name, name))
                 value = rest.pop(0)
-            if name == "--env":
+            if command.may_repeat(name):
                 options.setdefault(name, []).append(value)
             else:
                 options[name] = value
-        elif value not in ("false", "0"):
-            options[name] = True
+        elif name == "--no-new-privs" or value not in ("false", "0"):
+            options[name] = value not in ("false", "0")
     return options, rest
 
 

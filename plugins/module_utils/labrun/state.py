@@ -5,15 +5,18 @@
 """What the host keeps of each container: /run/labrun/<id>/ with the journal, the state and the start FIFO.
 
 The journal names every kernel object before it is made, one JSON object a line, so that whoever finds the folder can
-undo all of it, whatever moment the runtime was killed at. The state is written once, when the container is created.
+undo all of it, whatever moment the runtime was killed at. Who adds to it or removes the folder holds the folder's lock.
+Nothing is synchronised to a disk: what the folder tells of does not outlive the kernel that it runs on.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import time
 
-from ..linux import processes
-from ..linux.errors import AlreadyExists, InvalidInput, NotFound, OcilabError
+from ..linux import processes, syscalls
+from ..linux.errors import AlreadyExists, InvalidInput, NotFound, OcilabError, WrongState
 from ..spec import document
 
 TYPE_CHECKING = False
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 DEFAULT_ROOT = "/run/labrun"
+_LOCK_TIMEOUT_S = 10.0
+_LOCK_POLL_S = 0.005
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-")
 
 
@@ -42,25 +47,66 @@ class Folder:
         self.id = container_id
         self.path = os.path.join(root, container_id)
         self.fifo = os.path.join(self.path, "exec.fifo")
+        self.report_fifo = os.path.join(self.path, "report.fifo")
 
-    def reserve(self) -> None:
-        """Make the folder: the one step that decides between concurrent creates (F03). Raises AlreadyExists."""
+    def reserve(self) -> int:
+        """Make the folder, the one step that decides between concurrent creates (F03); its lock, see lock().
+
+        Raises AlreadyExists.
+        """
         try:
             os.mkdir(self.path, 0o700)
+            return self.lock()
         except FileNotFoundError:
             os.makedirs(self.root, 0o700, exist_ok=True)
-            self.reserve()
+            return self.reserve()
         except FileExistsError:
             raise AlreadyExists("container %s: exists already in %s; delete it first" % (self.id, self.root)) from None
         except OSError as error:
             raise InvalidInput("state folder %s: %s" % (self.path, str(error.strerror).lower())) from None
 
+    def lock(self, timeout_s: float = _LOCK_TIMEOUT_S) -> int:
+        """Keep others from removing the folder or adding to it while the descriptor is open; the kernel lets go of it
+        with its holder. Raises NotFound, and WrongState when another still holds it after timeout_s seconds.
+        """
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise self._missing() from None
+        deadline = 0.0
+        while True:
+            try:
+                syscalls.flock(fd, syscalls.LOCK_EX | syscalls.LOCK_NB)
+                break
+            except OSError as error:
+                now = time.monotonic()
+                deadline = deadline or now + timeout_s
+                if error.errno != errno.EWOULDBLOCK or now >= deadline:
+                    os.close(fd)
+                    raise WrongState("container %s: another process is creating or deleting it" % self.id) from None
+            time.sleep(_LOCK_POLL_S)  # flock(2) has no time-out
+        if not self.exists():
+            os.close(fd)
+            raise self._missing()
+        return fd
+
+    def _missing(self) -> NotFound:
+        return NotFound("container %s: does not exist in %s" % (self.id, self.root))
+
     def exists(self) -> bool:
         return os.path.isdir(self.path)
 
     def note(self, entry: dict[str, Any]) -> None:
-        """Append to the journal, before the object is made."""
+        """Append to the journal, before the object is made; the caller holds the lock."""
         self._write("journal", document.dump(entry) + b"\n", os.O_APPEND)
+
+    def keep_config(self, text: bytes) -> None:
+        """Keep config.json as it is now: later changes in the bundle do not count (runtime.md, create)."""
+        self._write("config.json", text, os.O_TRUNC)
+
+    def config(self) -> dict[str, Any]:
+        """What keep_config() kept. Raises NotFound."""
+        return document.read(os.path.join(self.path, "config.json"))
 
     def journal(self) -> list[dict[str, Any]]:
         """The entries, oldest first; a last line cut short by a crash is left out: its object was not made."""
@@ -79,11 +125,11 @@ class Folder:
 
     def load(self) -> dict[str, Any]:
         """What save() wrote; of a container that never got so far, what its journal knows. Raises NotFound."""
-        if not self.exists():
-            raise NotFound("container %s: does not exist in %s" % (self.id, self.root))
         try:
             return document.read(os.path.join(self.path, "state.json"))
         except OcilabError:
+            if not self.exists():
+                raise self._missing() from None
             return {"id": self.id, "pid": 0, "started": 0, "bundle": "", "annotations": {}, "half_made": True}
 
     def process(self) -> tuple[int, int]:
@@ -103,7 +149,7 @@ class Folder:
         return "created" if os.path.exists(self.fifo) else "running"
 
     def remove(self) -> None:
-        """Remove the folder, the journal last."""
+        """Remove the folder, the journal last; the caller holds the lock."""
         names = sorted(os.listdir(self.path), key=lambda name: name == "journal")
         for name in names:
             os.unlink(os.path.join(self.path, name))

@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from . import files, syscalls
-from .errors import InvalidInput, KernelRefused
+from .errors import InvalidInput, KernelRefused, Unsupported
 
 # runtime-spec type -> (clone flag, file under /proc/PID/ns)
 KINDS = {
@@ -20,10 +21,11 @@ KINDS = {
     "uts": (syscalls.CLONE_NEWUTS, "uts"),
     "user": (syscalls.CLONE_NEWUSER, "user"),
     "cgroup": (syscalls.CLONE_NEWCGROUP, "cgroup"),
+    "time": (syscalls.CLONE_NEWTIME, "time"),
 }
 
-# The order of joining: the user namespace first, since it gives the right to join what it owns; pid and mount last.
-JOIN_ORDER = ("user", "ipc", "uts", "network", "cgroup", "pid", "mount")
+# The order of opening and joining: pid and mount last, for they change what the later ones are seen as.
+JOIN_ORDER = ("user", "ipc", "uts", "network", "cgroup", "time", "pid", "mount")
 
 
 def new_flags(kinds: list[str]) -> int:
@@ -78,8 +80,16 @@ def _open(kind: str, path: str) -> int:
 
 
 def join(opened: list[tuple[str, int, str]]) -> None:
-    """setns(2) into each; a joined pid namespace counts for children only. Raises KernelRefused."""
-    for kind, fd, path in opened:
+    """setns(2) into each and close it; a joined pid namespace counts for children only. Raises KernelRefused.
+
+    What the caller may join as who it is goes first: a user namespace gives the right to what it owns, and takes away
+    the right to what the host owns (a network namespace that was made outside, say).
+    """
+    later = [item for item in opened if item[0] != "user"]
+    user = [item for item in opened if item[0] == "user"]
+    if user:
+        later = [item for item in later if not _join_if_allowed(item)]
+    for kind, fd, path in user + later:
         try:
             syscalls.setns(fd, KINDS[kind][0], path)
         except OSError as error:
@@ -87,15 +97,43 @@ def join(opened: list[tuple[str, int, str]]) -> None:
         os.close(fd)
 
 
-def map_ids(pid: int, uid_mappings: list[dict[str, int]], gid_mappings: list[dict[str, int]]) -> None:
-    """Write the id maps of the process's new user namespace (user_namespaces(7)). Raises KernelRefused.
+def _join_if_allowed(item: tuple[str, int, str]) -> bool:
+    kind, fd, path = item
+    try:
+        syscalls.setns(fd, KINDS[kind][0], path)
+    except OSError as error:
+        if error.errno == errno.EPERM:
+            return False
+        raise KernelRefused("setns", "the %s namespace %s" % (kind, path), error.errno) from None
+    os.close(fd)
+    return True
+
+
+def unshare_time(offsets: dict[str, dict[str, int]]) -> None:
+    """Make a time namespace for the children to come, its clocks set off (time_namespaces(7)).
+
+    offsets: {"monotonic" or "boottime": {"secs": seconds, "nanosecs": nanoseconds}}. Raises KernelRefused, Unsupported.
+    """
+    if not own("time"):
+        raise Unsupported("this kernel has no time namespaces (CONFIG_TIME_NS, Linux 5.6)")
+    syscalls.unshare(syscalls.CLONE_NEWTIME, "CLONE_NEWTIME")
+    for clock, offset in offsets.items():
+        line = "%s %d %d" % (clock, offset.get("secs") or 0, offset.get("nanosecs") or 0)
+        try:
+            files.write("/proc/self/timens_offsets", line.encode())
+        except OSError as error:
+            hint = "the clock may not go below zero"
+            raise KernelRefused("write", "timens_offsets " + line, error.errno, hint) from None
+
+
+def write_map(pid: int, kind: str, mappings: list[dict[str, int]]) -> None:
+    """Write the map of 'uid' or 'gid' of the process's new user namespace (user_namespaces(7)). Raises KernelRefused.
 
     A mapping is {"containerID": int, "hostID": int, "size": int}, as in runtime-spec.
     """
-    for name, mappings in (("uid_map", uid_mappings), ("gid_map", gid_mappings)):
-        lines = ["%d %d %d\n" % (item["containerID"], item["hostID"], item["size"]) for item in mappings]
-        try:
-            files.write("/proc/%d/%s" % (pid, name), "".join(lines).encode())
-        except OSError as error:
-            hint = "the ranges must not overlap, and the caller must own the host ids"
-            raise KernelRefused("write", "%s of the new user namespace" % name, error.errno, hint) from None
+    lines = ["%d %d %d\n" % (item["containerID"], item["hostID"], item["size"]) for item in mappings]
+    try:
+        files.write("/proc/%d/%s_map" % (pid, kind), "".join(lines).encode())
+    except OSError as error:
+        hint = "the ranges must not overlap, and the caller must own the host ids"
+        raise KernelRefused("write", "%s_map of the new user namespace" % kind, error.errno, hint) from None

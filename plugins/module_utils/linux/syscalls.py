@@ -19,7 +19,7 @@ _BY_MACHINE = {
     "x86_64": {"pivot_root": 155, "setns": 308, "unshare": 272, "keyctl": 250, "seccomp": 317, "bpf": 321},
     "aarch64": {"pivot_root": 41, "setns": 268, "unshare": 97, "keyctl": 219, "seccomp": 277, "bpf": 280},
 }
-_SAME = {"pidfd_send_signal": 424, "pidfd_open": 434, "clone3": 435, "close_range": 436, "openat2": 437}
+_SAME = {"pidfd_send_signal": 424, "pidfd_open": 434, "clone3": 435, "close_range": 436, "openat2": 437, "pidfd_getfd": 438}
 
 MS_RDONLY = 0x1
 MS_NOSUID = 0x2
@@ -32,6 +32,7 @@ MS_PRIVATE = 1 << 18
 MS_SLAVE = 1 << 19
 MNT_DETACH = 2
 
+CLONE_NEWTIME = 0x80
 CLONE_PARENT = 0x8000
 CLONE_NEWNS = 0x20000
 CLONE_NEWCGROUP = 0x2000000
@@ -67,7 +68,11 @@ _sethostname = _libc.sethostname
 _sethostname.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
 _setdomainname = _libc.setdomainname
 _setdomainname.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
+_flock = _libc.flock
+_flock.argtypes = [ctypes.c_int, ctypes.c_int]
 _long = ctypes.c_long
+LOCK_EX = 2
+LOCK_NB = 4
 
 
 def is_supported_machine() -> bool:
@@ -156,6 +161,11 @@ def _do_setdomainname(name: bytes) -> None:
     _check(_setdomainname(name, len(name)))
 
 
+def flock(fd: int, operation: int) -> None:
+    """flock(2)."""
+    _check(_flock(fd, operation))
+
+
 def join_session_keyring() -> None:
     """A new anonymous session keyring (keyctl(2)), so that the caller's keys are not inherited."""
     trace.call("keyctl", ("KEYCTL_JOIN_SESSION_KEYRING",), raw, "keyctl", KEYCTL_JOIN_SESSION_KEYRING, 0)
@@ -199,6 +209,11 @@ def _do_mark_close_on_exec(first: int) -> None:
 def pidfd_open(pid: int) -> int:
     """pidfd_open(2): a close-on-exec descriptor that polls readable when the process has ended."""
     return raw("pidfd_open", pid, 0)
+
+
+def pidfd_getfd(pidfd: int, fd: int) -> int:
+    """pidfd_getfd(2): a close-on-exec duplicate of the process's descriptor fd."""
+    return trace.call("pidfd_getfd", (pidfd, fd), raw, "pidfd_getfd", pidfd, fd, 0)
 
 
 def pidfd_send_signal(pidfd: int, signal: int) -> None:

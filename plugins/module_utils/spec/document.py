@@ -42,6 +42,11 @@ def parse(data: bytes, name: str, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
 
 def read(path: str, name: str = "", max_bytes: int = MAX_BYTES) -> dict[str, Any]:
     """The JSON object in the file at path, as parse() reads it. Raises NotFound and InvalidInput."""
+    return parse(read_bytes(path, name, max_bytes), name or path, max_bytes)
+
+
+def read_bytes(path: str, name: str = "", max_bytes: int = MAX_BYTES) -> bytes:
+    """What the file at path holds, at most one byte more than max_bytes. Raises NotFound and InvalidInput."""
     name = name or path
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -60,7 +65,7 @@ def read(path: str, name: str = "", max_bytes: int = MAX_BYTES) -> dict[str, Any
         raise InvalidInput("%s: cannot be read: %s" % (name, str(error.strerror).lower())) from None
     finally:
         os.close(fd)
-    return parse(b"".join(chunks), name, max_bytes)
+    return b"".join(chunks)
 
 
 class _DecoderContext:

@@ -1,0 +1,121 @@
+# Copyright: (c) 2026, the ocilab.hosts authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
+"""The command exec."""
+
+from __future__ import annotations
+
+from ..linux.errors import InvalidInput
+from ..spec import document
+from . import execute
+from . import container as life
+from .commands_life import console_for, inherited, tell_pid, wait_forwarding
+from .options import Command
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TextIO
+
+    from .log import Log
+    from .options import Parsed
+
+
+def _exec(parsed: Parsed, log: Log, _output: TextIO) -> int:
+    found = life.Container(parsed.words[0], parsed.root)
+    described = _described(parsed, found)
+    detached = "--detach" in parsed.options
+    relays: list[Any] = []
+
+    def open_console(wanted: dict[str, Any]) -> Any:
+        return console_for(parsed, wanted, detached, relays)
+
+    settings = life.Settings(preserved=inherited(parsed), open_console=open_console)
+    cgroup = parsed.options.get("--cgroup") or []
+    paused = "--ignore-paused" in parsed.options
+    try:
+        pid = execute.execute(found, described, settings, log.debug, log.warn, cgroup, paused)
+        for relay in relays:
+            relay.receive()
+        tell_pid(parsed, pid)
+        return 0 if detached else wait_forwarding(pid, relays)
+    finally:
+        for relay in relays:
+            relay.close()
+
+
+def _described(parsed: Parsed, found: life.Container) -> dict[str, Any]:
+    """The process object: of --process, or the container's own with what the options change. Raises InvalidInput."""
+    options = parsed.options
+    if "--process" in options:
+        return document.read(options["--process"])
+    if len(parsed.words) < 2:
+        raise InvalidInput("exec: COMMAND is missing; usage: labrun exec [options] ID COMMAND [ARG...]")
+    changes: dict[str, Any] = {}
+    if "--env" in options:
+        changes["env"] = options["--env"]
+    if "--user" in options or "--additional-gids" in options:
+        changes["user"] = _user(found, options)
+    if "--cwd" in options:
+        changes["cwd"] = options["--cwd"]
+    if "--cap" in options:
+        changes["capabilities"] = options["--cap"]
+    if "--tty" in options:
+        changes["terminal"] = True
+    if "--no-new-privs" in options:
+        changes["noNewPrivileges"] = options["--no-new-privs"]
+    for option, key in (("--apparmor", "apparmorProfile"), ("--process-label", "selinuxLabel")):
+        if options.get(option):
+            changes[key] = options[option]
+    return execute.process_for(found, parsed.words[1:], changes)
+
+
+def _user(found: life.Container, options: dict[str, Any]) -> dict[str, Any]:
+    changed = execute.user(options["--user"]) if "--user" in options else {}
+    more = options.get("--additional-gids") or []
+    if more:
+        if not all(word.isdigit() for word in more):
+            raise InvalidInput("--additional-gids %s: numbers are expected" % " ".join(more))
+        own = (found.folder.config()["process"].get("user") or {}).get("additionalGids") or []
+        changed["additionalGids"] = own + [int(word) for word in more]
+    return changed
+
+
+COMMANDS = {
+    "exec": (
+        Command(
+            "exec",
+            "ID COMMAND [ARG...]",
+            "run a further process in a container",
+            {
+                "--console-socket": "PATH  a unix socket that takes the master of its terminal",
+                "--pidfd-socket": "PATH  a unix socket that takes a pidfd of the process",
+                "--cwd": "DIR  the working directory in the container",
+                "--env": "NAME=VALUE...  add to the environment (may be repeated)",
+                "--tty": "give it a terminal",
+                "--user": "UID[:GID]  the ids of the process",
+                "--additional-gids": "GID...  a further group of the process (may be repeated)",
+                "--process": "FILE  a process object in JSON instead of COMMAND",
+                "--detach": "return when the process has started",
+                "--pid-file": "FILE  write the process's pid to FILE",
+                "--process-label": "LABEL  its SELinux label",
+                "--apparmor": "PROFILE  its AppArmor profile",
+                "--no-new-privs": "forbid it to gain privileges",
+                "--cap": "CAPABILITY...  add to its capabilities (may be repeated)",
+                "--preserve-fds": "N  pass N further file descriptors, behind those of $LISTEN_FDS",
+                "--cgroup": "[CONTROLLER:]PATH...  a cgroup below the container's (may be repeated on cgroup v1)",
+                "--ignore-paused": "allow it in a paused container",
+            },
+            {
+                "-e": "--env",
+                "-t": "--tty",
+                "-u": "--user",
+                "-g": "--additional-gids",
+                "-p": "--process",
+                "-d": "--detach",
+                "-c": "--cap",
+            },
+        ),
+        _exec,
+    )
+}

@@ -1,0 +1,239 @@
+# Copyright: (c) 2026, the ocilab.hosts authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
+"""The commands of a container's life: create, start, run, state, kill, delete."""
+
+from __future__ import annotations
+
+import os
+
+from ..linux import processes, syscalls
+from ..linux.errors import InvalidInput, WrongState
+from . import container as life
+from .options import Command
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TextIO
+
+    from .log import Log
+    from .options import Parsed
+
+# Of a fault of our own, or of our children and our terminal: the container does not get these.
+_OURS = "KILL STOP CHLD URG PIPE SEGV BUS FPE ILL TRAP SYS ABRT TSTP TTIN TTOU WINCH"
+
+
+def _create(parsed: Parsed, log: Log, _output: TextIO) -> int:
+    create_container(parsed, log, True, [])
+    return 0
+
+
+def create_container(parsed: Parsed, log: Log, detached: bool, relays: list[Any]) -> life.Container:
+    """Create as the options say, with its pid file and pidfd; where the caller's terminal is used, a Relay in relays."""
+    preserved = inherited(parsed)
+
+    def open_console(described: dict[str, Any]) -> Any:
+        return console_for(parsed, described, detached, relays)
+
+    settings = life.Settings(
+        preserved=preserved,
+        open_console=open_console,
+        no_pivot="--no-pivot" in parsed.options,
+        no_new_keyring="--no-new-keyring" in parsed.options,
+        systemd_cgroup=parsed.systemd_cgroup,
+        rootless=parsed.rootless,
+        listen_fds=int(os.environ.get("LISTEN_FDS") or 0),
+    )
+    made = life.create(parsed.words[0], parsed.options.get("--bundle", "."), parsed.root, settings, log.debug, log.warn)
+    try:
+        tell_pid(parsed, made.folder.process()[0])
+    except BaseException:
+        made.delete(force=True)
+        raise
+    return made
+
+
+def inherited(parsed: Parsed) -> int:
+    """How many descriptors from 3 on the container gets: those of LISTEN_FDS (sd_listen_fds(3)), then --preserve-fds.
+
+    Raises InvalidInput for one that is not open.
+    """
+    listening = os.environ.get("LISTEN_FDS") or "0"
+    if not listening.isdigit():
+        raise InvalidInput("LISTEN_FDS %r in the environment: a number is expected" % listening)
+    count = int(listening) + parsed.number("--preserve-fds", "0")
+    for fd in range(3, 3 + count):
+        try:
+            os.fstat(fd)
+        except OSError:
+            raise InvalidInput("descriptor %d is to be passed to the container and is not open" % fd) from None
+    return count
+
+
+def console_for(parsed: Parsed, described: dict[str, Any], detached: bool, relays: list[Any]) -> Any:
+    """A terminal.Console for a process that wants a terminal; None for one that does not. Raises InvalidInput."""
+    path = parsed.options.get("--console-socket", "")
+    if not path and not described.get("terminal"):
+        return None
+    from . import console
+
+    return console.open_console(described, detached, path, relays)
+
+
+def tell_pid(parsed: Parsed, pid: int) -> None:
+    """--pid-file, in one piece, since its reader may be waiting for it to appear; and --pidfd-socket."""
+    path = parsed.options.get("--pid-file")
+    if path:
+        fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        os.write(fd, b"%d" % pid)
+        os.close(fd)
+        os.rename(path + ".new", path)
+    path = parsed.options.get("--pidfd-socket")
+    if path:
+        from ..linux import terminal
+
+        pidfd, connection = syscalls.pidfd_open(pid), terminal.connect_console(path)
+        terminal.send_fd(connection, pidfd, "pidfd")
+        os.close(connection)
+        os.close(pidfd)
+
+
+def _start(parsed: Parsed, _log: Log, _output: TextIO) -> int:
+    life.Container(parsed.words[0], parsed.root).start()
+    return 0
+
+
+def _run(parsed: Parsed, log: Log, _output: TextIO) -> int:
+    detached = "--detach" in parsed.options
+    relays: list[Any] = []
+    if "--no-subreaper" not in parsed.options and not detached:
+        syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1, "PR_SET_CHILD_SUBREAPER")
+    made = create_container(parsed, log, detached, relays)
+    try:
+        pid = made.folder.process()[0]
+        for relay in relays:
+            relay.receive()
+        made.start()
+        if detached:
+            return 0
+        code = wait_forwarding(pid, relays)
+    except BaseException:
+        if made.folder.exists():  # a hook that failed after the start has destroyed it
+            made.delete(force=True)
+        raise
+    finally:
+        for relay in relays:
+            relay.close()
+    if "--keep" not in parsed.options:
+        made.delete(warn=log.warn)
+    return code
+
+
+def wait_forwarding(pid: int, relays: list[Any]) -> int:
+    """Wait for our child, through the terminal where it has the caller's; the signals that we get are passed on to it."""
+    if relays:
+        code: int = relays[0].run(pid)
+        return code
+    import _signal
+
+    def forward(number: int, _frame: object) -> None:
+        os.kill(pid, number)
+
+    ours = {getattr(_signal, "SIG" + name) for name in _OURS.split()}
+    for number in range(1, 32):
+        if number not in ours:
+            _signal.signal(number, forward)
+    return processes.wait(pid)
+
+
+def _state(parsed: Parsed, _log: Log, output: TextIO) -> int:
+    import json  # for people: indented
+
+    output.write(json.dumps(life.Container(parsed.words[0], parsed.root).state(), indent=2) + "\n")
+    return 0
+
+
+def _kill(parsed: Parsed, _log: Log, _output: TextIO) -> int:
+    number = signal_number(parsed.words[1] if len(parsed.words) > 1 else "SIGTERM")
+    everyone = "--all" in parsed.options
+    try:
+        life.Container(parsed.words[0], parsed.root).kill(number, everyone)
+    except WrongState:
+        if not everyone:  # with --all nobody may be left, as with runc
+            raise
+    return 0
+
+
+def signal_number(text: str) -> int:
+    """The number of a signal given as TERM, SIGTERM or 15. Raises InvalidInput."""
+    import _signal
+
+    if text.isdigit() and int(text) < 65:
+        return int(text)
+    name = text.upper()
+    name = name if name.startswith("SIG") else "SIG" + name
+    for real_time, sign in (("SIGRTMIN", 1), ("SIGRTMAX", -1)):
+        offset = name[len(real_time) + 1 :]
+        if name.startswith(real_time) and (not offset or offset.isdigit()) and int(offset or 0) <= 30:
+            return int(getattr(_signal, real_time)) + sign * int(offset or 0)
+    number = getattr(_signal, name, None)
+    if not isinstance(number, int) or "_" in name:
+        raise InvalidInput("unknown signal %r: use a name such as SIGTERM or a number from 1 to 64" % text)
+    return number
+
+
+def _delete(parsed: Parsed, log: Log, _output: TextIO) -> int:
+    found = life.Container(parsed.words[0], parsed.root)
+    if "--force" in parsed.options and not found.folder.exists():
+        return 0
+    found.delete("--force" in parsed.options, log.warn)
+    return 0
+
+
+_CREATION = {
+    "--bundle": "DIR  the bundle's directory (default: the current one)",
+    "--console-socket": "PATH  a unix socket that takes the master of the container's terminal",
+    "--pidfd-socket": "PATH  a unix socket that takes a pidfd of the container's process",
+    "--pid-file": "FILE  write the init process's pid to FILE",
+    "--no-pivot": "move the root file system in place instead of pivot_root; for a host whose root is a ramdisk",
+    "--no-new-keyring": "let the container have the caller's session keyring",
+    "--preserve-fds": "N  pass N further file descriptors to the container, behind those of $LISTEN_FDS",
+}
+_SHORT = {"-b": "--bundle", "-d": "--detach"}
+COMMANDS = {
+    "create": (Command("create", "ID", "create a container, which waits for start", _CREATION, _SHORT), _create),
+    "start": (Command("start", "ID", "run the process of a created container", {}, {}), _start),
+    "run": (
+        Command(
+            "run",
+            "ID",
+            "create and start a container, wait for it and delete it",
+            dict(
+                _CREATION,
+                **{
+                    "--detach": "return when the container has started",
+                    "--keep": "do not delete the container when it has ended",
+                    "--no-subreaper": "do not adopt what the container's processes leave behind",
+                },
+            ),
+            _SHORT,
+        ),
+        _run,
+    ),
+    "state": (Command("state", "ID", "print the state of a container as JSON", {}, {}), _state),
+    "kill": (
+        Command(
+            "kill",
+            "ID [SIGNAL]",
+            "send a signal (default: SIGTERM) to a container's process",
+            {"--all": "send it to all of the container's processes"},
+            {"-a": "--all"},
+        ),
+        _kill,
+    ),
+    "delete": (
+        Command("delete", "ID", "delete a container", {"--force": "kill it first if it is running"}, {"-f": "--force"}),
+        _delete,
+    ),
+}

@@ -1,0 +1,83 @@
+# Copyright: (c) 2026, the ocilab.hosts authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
+"""Hooks (config.md, POSIX-platform hooks): programs that run at six moments of a container's life.
+
+Each gets the container's state on its standard input, exactly its own environment, and its time-out in seconds.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..linux import processes, trace
+from ..linux.errors import InvalidInput, OcilabError
+from ..spec import document
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+    Warn = Callable[[str], None]
+
+IN_RUNTIME = ("prestart", "createRuntime")
+
+
+def check(hooks: dict[str, Any], name: str) -> None:
+    """The rules of config.md; name is the configuration's path for errors. Raises InvalidInput."""
+    for kind, entries in hooks.items():
+        for index, entry in enumerate(entries or []):
+            where = "%s: hooks.%s[%d]" % (name, kind, index)
+            if not str(entry.get("path") or "").startswith("/"):
+                raise InvalidInput("%s.path: %r is not an absolute path" % (where, entry.get("path", "")))
+            if entry.get("timeout") is not None and entry["timeout"] <= 0:
+                raise InvalidInput("%s.timeout: %d: it must be greater than 0 seconds" % (where, entry["timeout"]))
+            for item in entry.get("env") or []:
+                if "=" not in item[1:]:
+                    raise InvalidInput("%s.env: %r is not NAME=value" % (where, item))
+
+
+class Hooks:
+    """The hooks of one kind, ready to run with the state (state-schema.json) that they are told."""
+
+    def __init__(self, kind: str, entries: list[dict[str, Any]], state: dict[str, Any]) -> None:
+        self.kind = kind
+        self.state = document.dump(state)
+        self.prepared = [
+            (
+                os.fsencode(entry["path"]),
+                [os.fsencode(word) for word in entry.get("args") or [entry["path"]]],
+                dict(os.fsencode(item).split(b"=", 1) for item in entry.get("env") or []),
+                entry.get("timeout"),
+            )
+            for entry in entries
+        ]
+
+    def run(self) -> None:
+        """Run each in order; the first that fails ends them. Raises OcilabError."""
+        for index in range(len(self.prepared)):
+            self._run_one(index)
+
+    def run_all(self, warn: Warn) -> None:
+        """Run every one, and warn of those that fail (config.md asks that of poststop)."""
+        for index in range(len(self.prepared)):
+            try:
+                self._run_one(index)
+            except OcilabError as error:
+                warn(str(error))
+
+    def _run_one(self, index: int) -> None:
+        path, words, environment, timeout_s = self.prepared[index]
+        shown = path.decode("utf-8", "replace")
+        where = "hooks.%s[%d] %s" % (self.kind, index, shown)
+        try:
+            arguments = (path, words, environment, self.state, timeout_s)
+            code, output = trace.call("execve", (self.kind + " hook " + shown,), processes.run, *arguments)
+        except TimeoutError:
+            raise OcilabError("%s: did not end within %g s and was killed" % (where, timeout_s)) from None
+        except OSError as error:
+            raise OcilabError("%s: cannot be executed: %s" % (where, str(error.strerror).lower())) from None
+        if code != 0:
+            told = output.decode("utf-8", "replace").strip().replace("\n", "; ")
+            raise OcilabError("%s: exit code %d%s" % (where, code, ": " + told if told else ""))
