@@ -2,179 +2,459 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
-"""Control groups of this host, whichever way they are mounted (cgroups(7)): v1, v2, or both side by side (hybrid)."""
+"""Control groups of this host, whichever way they are mounted (cgroups(7)): v1, v2, or both side by side (hybrid).
+
+A cgroup's life: Cgroups.at(), journal_entry(), create(), a process that enters by entry() or adopt(), and
+from_journal() whenever a later command wants it again.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
-import time
 
-from .. import files, mounts, trace
-from ..errors import AlreadyExists, InvalidInput, KernelRefused, OcilabError, Unsupported
-from . import devices, v1, v2
+from .. import files, trace
+from ..errors import AlreadyExists, InvalidInput, KernelRefused, Unsupported, WrongState
+from . import control, devices, hierarchy, limits, v1
+from .directory import Directory
+from .hierarchy import Hierarchy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_REMOVE_TIMEOUT_S = 2.0
-SIGKILL = 9
-
-
-class Hierarchy:
-    """One mounted hierarchy: name ('memory', 'cpu,cpuacct', 'systemd'; '' for a pure v2 host), controllers, mount."""
-
-    def __init__(self, name: str, kind: str, controllers: list[str], mount_point: str, options: str) -> None:
-        self.name = name
-        self.kind = kind
-        self.controllers = controllers
-        self.mount_point = mount_point
-        self.options = options
+_KILL_TIMEOUT_S = 10.0
+_REMOVE_TIMEOUT_S = 5.0
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class CgroupMount:
     """What a mount of type cgroup inside a container needs for one hierarchy (see Cgroup.mounts_for_container)."""
 
-    def __init__(self, hierarchy: Hierarchy, directory: str) -> None:
-        self.name = hierarchy.name
-        self.kind = hierarchy.kind
-        self.options = hierarchy.options
+    def __init__(self, item: Hierarchy, directory: str) -> None:
+        self.name = item.name
+        self.kind = item.kind
+        self.options = item.options
         self.directory = directory
-        self.links = hierarchy.controllers if len(hierarchy.controllers) > 1 and hierarchy.kind == "cgroup" else []
+        self.links = item.controllers if len(item.controllers) > 1 and not item.is_v2 else []
 
 
 class Cgroups:
     """The hierarchies of this host. mode is 'v1', 'hybrid' or 'v2'."""
 
     def __init__(self, hierarchies: list[Hierarchy]) -> None:
-        kinds = {hierarchy.kind for hierarchy in hierarchies}
+        kinds = {item.kind for item in hierarchies}
         self.hierarchies = hierarchies
         self.mode = "v2" if kinds == {"cgroup2"} else "hybrid" if len(kinds) == 2 else "v1"
-        self.controllers = sorted({name for hierarchy in hierarchies for name in hierarchy.controllers})
+        self.controllers = sorted({name for item in hierarchies for name in item.controllers})
 
-    def at(self, path: str) -> Cgroup:
-        """The cgroup at cgroupsPath, from each hierarchy's root. Raises InvalidInput."""
+    def at(
+        self,
+        path: str,
+        container_id: str,
+        systemd: bool = False,
+        rootless: bool | None = None,
+        properties: list[tuple[str, str, Any]] | None = None,
+    ) -> Cgroup:
+        """The cgroup at linux.cgroupsPath; nothing is made yet.
+
+        path: from each hierarchy's root; relative, below the caller's own cgroup (v1) or beside it (v2); empty for the
+        default, labrun-<id>. With systemd it is slice:prefix:name, and properties are further ones of the unit (see
+        systemd.annotated()). rootless: None finds out by itself whether the caller is root of this host.
+        Raises InvalidInput, Unsupported; with systemd OcilabError too.
+        """
+        if rootless is None:
+            rootless = os.geteuid() != 0 or hierarchy.in_user_namespace()
+        if systemd:
+            from .systemd import SystemdCgroup
+
+            return SystemdCgroup.at(self, path, container_id, rootless, properties or [])
         parts = [part for part in path.split("/") if part not in ("", ".")]
-        if not parts or ".." in parts or "\0" in path:
+        if ".." in parts or "\0" in path or (path and not parts):
             raise InvalidInput("cgroupsPath %r: a path below the cgroup root without '..' is expected" % path)
-        return Cgroup(self, "/".join(parts))
+        relative = "/".join(parts) or "labrun-" + container_id
+        if path.startswith("/") or not (path or rootless):
+            tops = {item.name: item.mount_point for item in self.hierarchies}
+        else:
+            tops = hierarchy.own_directories(self.hierarchies)
+            if self.mode == "v2":  # no process may be in a cgroup that passes controllers on: beside ours, not below
+                mount_point = self.hierarchies[0].mount_point
+                tops = {name: top if top == mount_point else os.path.dirname(top) for name, top in tops.items()}
+        paths = {name: top + "/" + relative for name, top in tops.items()}
+        return Cgroup(paths, self, is_optional=rootless and not path)
 
 
 def detect() -> Cgroups:
     """The cgroup hierarchies mounted on this host. Raises Unsupported when there is none."""
-    hierarchies = []
-    seen = set()
-    for entry in mounts.table():
-        if entry["kind"] not in ("cgroup", "cgroup2") or (entry["root"] != "/" and entry["kind"] == "cgroup"):
-            continue
-        if entry["kind"] == "cgroup2":
-            name, options = "unified", ""
-            controllers = files.read_text(entry["target"] + "/cgroup.controllers").split()
-        else:
-            words = [word for word in entry["super_options"].split(",") if word in v1.CONTROLLERS]
-            named = [word for word in entry["super_options"].split(",") if word.startswith("name=")]
-            name = ",".join(words) or named[0][5:] if words or named else ""
-            options = ",".join(words) if words else "none," + named[0] if named else ""
-            controllers = words
-        if name and name not in seen:
-            seen.add(name)
-            hierarchies.append(Hierarchy(name, entry["kind"], controllers, entry["target"], options))
-    if not hierarchies:
-        raise Unsupported("no cgroup hierarchy is mounted on this host; mount cgroup2 on /sys/fs/cgroup")
-    if len(hierarchies) == 1 and hierarchies[0].kind == "cgroup2":
-        hierarchies[0].name = ""
-    return Cgroups(hierarchies)
+    return Cgroups(hierarchy.mounted())
 
 
 class Cgroup:
-    """One cgroup in all hierarchies. paths: hierarchy name -> directory; it need not exist."""
+    """One cgroup in all hierarchies. paths: hierarchy name -> directory; empty where a container runs without cgroup.
 
-    def __init__(self, host: Cgroups, relative: str) -> None:
-        self.host = host
-        self.relative = relative
-        self.paths = {item.name: item.mount_point + "/" + relative for item in host.hierarchies}
+    is_optional: the caller is not root and named no cgroup, so that a hierarchy which it may not write is left out.
+    """
 
-    def refuse_existing(self) -> None:
-        """Raise AlreadyExists when any hierarchy has it: what is made here is removed later, with all its processes."""
-        for path in self.paths.values():
-            if os.path.exists(path):
-                raise AlreadyExists("cgroup %s: exists already; name another linux.cgroupsPath, or remove it" % path)
+    def __init__(self, paths: dict[str, str], host: Cgroups | None = None, is_optional: bool = False) -> None:
+        self.paths = paths
+        self.is_optional = is_optional
+        self.left_out = ""
+        self._host = host
+        self._made: list[str] | None = None  # the directories that are ours, parents before children
+        self._is_complete = False
+        self._missing_controllers = ""
 
-    def create(self) -> None:
-        """Make the cgroup in every hierarchy. Raises KernelRefused."""
-        for hierarchy in self.host.hierarchies:
-            path = self.paths[hierarchy.name]
+    @property
+    def host(self) -> Cgroups:
+        if self._host is None:
+            self._host = detect()
+        return self._host
+
+    def journal_entry(self) -> dict[str, Any]:
+        """What to note before create(), and again after it, for only then processes in it are known to be ours.
+
+        {"object": "cgroup", "paths": {name: directory}, "made": [directories that were missing], "complete": bool}.
+        Raises AlreadyExists when there are processes in it already, WrongState when it is frozen.
+        """
+        made = self._survey()
+        return {"object": "cgroup", "paths": self.paths, "made": made, "complete": self._is_complete}
+
+    def _survey(self) -> list[str]:
+        """The directories that are not there yet. An empty cgroup that is there is joined, and never removed."""
+        if self._made is None:
+            made: list[str] = []
+            for item in self._hierarchies():
+                path = self.paths[item.name]
+                if os.path.isdir(path):
+                    self._check_joinable(path)
+                    continue
+                missing = [path]
+                parent = os.path.dirname(path)
+                while len(parent) > len(item.mount_point) and not os.path.isdir(parent):
+                    missing.append(parent)
+                    parent = os.path.dirname(parent)
+                made += reversed(missing)
+            self._made = made
+        return self._made
+
+    def _check_joinable(self, path: str) -> None:
+        present = control.processes([path])
+        if present:
+            message = "cgroup %s: exists already, with the processes %s; name another linux.cgroupsPath, or end them"
+            raise AlreadyExists(message % (path, ", ".join(map(str, sorted(present)[:8]))))
+        for name in ("/freezer.self_freezing", "/cgroup.freeze"):
+            if os.path.exists(path + name) and files.read_text(path + name) == "1":
+                raise WrongState("cgroup %s: is frozen; thaw it, or name another linux.cgroupsPath" % path)
+
+    def _hierarchies(self) -> list[Hierarchy]:
+        return [item for item in self.host.hierarchies if item.name in self.paths]
+
+    def create(self, resources: dict[str, Any]) -> None:
+        """Make the directories that are missing, and set linux.resources (config-linux.md, control groups).
+
+        Raises AlreadyExists, Unsupported, InvalidInput, KernelRefused; remove() then undoes what was made.
+        """
+        made = self._survey()
+        self._made = []
+        cpu = resources.get("cpu") or {}
+        for item in self._hierarchies():
+            path = self.paths[item.name]
+            is_fresh = path in made
             try:
-                self._make(hierarchy, path)
+                if is_fresh:
+                    self._make(item, path, made)
+                if "cpuset" in item.controllers and not item.is_v2:
+                    v1.inherit_cpuset(path, cpu, is_fresh)
+            except FileExistsError:
+                message = "cgroup %s: another container took it meanwhile; name another linux.cgroupsPath"
+                raise AlreadyExists(message % path) from None
             except OSError as error:
-                hint = "another user of that cgroup, or one that was not removed" if error.errno == errno.EEXIST else ""
-                raise KernelRefused("mkdir", "cgroup " + path, error.errno, hint) from None
+                self._leave_out(item, error)
+                continue
+            if item.is_v2:
+                self._prepare_v2(item, path, resources)
+        self._is_complete = True
+        self._apply(resources, is_update=False)
+        self._set_devices(resources.get("devices") or [])
 
-    def _make(self, hierarchy: Hierarchy, path: str) -> None:
+    def _make(self, item: Hierarchy, path: str, missing: list[str]) -> None:
+        """mkdir, with the parents that are missing. Raises OSError, FileExistsError for the cgroup itself only."""
         try:
             files.mkdir(path)
         except FileNotFoundError:
-            parent = path.rpartition("/")[0]
+            parent = os.path.dirname(path)
             try:
-                self._make(hierarchy, parent)
+                self._make(item, parent, missing)
             except FileExistsError:
                 pass  # another create was quicker
+            if "cpuset" in item.controllers and not item.is_v2:
+                v1.inherit_cpuset(parent, {}, False)
             files.mkdir(path)
-        if hierarchy.kind == "cgroup2" and hierarchy.controllers:
-            v2.enable_controllers(hierarchy.mount_point, path, hierarchy.controllers)
-        if "cpuset" in hierarchy.controllers and hierarchy.kind == "cgroup":
-            v1.inherit_cpuset(path)
+        self._own(path)
 
-    def set(self, resources: dict[str, Any]) -> None:
-        """Apply linux.resources (config-linux.md, control groups). Raises Unsupported, InvalidInput, KernelRefused."""
-        convert = v2.settings if self.host.mode == "v2" else v1.settings
-        for controller, name, value, asked in convert(resources):
-            hierarchy = self._hierarchy_of(controller, asked)
-            path = "%s/%s" % (self.paths[hierarchy.name], name)
+    def _own(self, path: str) -> None:
+        assert self._made is not None
+        self._made.append(path)
+
+    def _leave_out(self, item: Hierarchy, error: OSError) -> None:
+        """Without the permission, and without anybody who asked for it, the container is in no cgroup there."""
+        path = self.paths[item.name]
+        if not self.is_optional or error.errno not in _DENIED:
+            hint = "the cgroup above it must be delegated to the caller" if error.errno in _DENIED else ""
+            raise KernelRefused("mkdir", "cgroup " + path, error.errno, hint) from None
+        del self.paths[item.name]
+        self.left_out = self.left_out or str(KernelRefused("mkdir", "cgroup " + path, error.errno))
+
+    def _prepare_v2(self, item: Hierarchy, path: str, resources: dict[str, Any]) -> None:
+        """Controllers for it, all of them where v2 is alone as in runc, beside v1 those that are asked for."""
+        from . import v2
+
+        wanted = item.controllers
+        if self.host.mode != "v2":
+            wanted = [part.v2_controller for part in limits.parts(resources) if part.v2_controller in item.controllers]
+        if wanted:
+            self._missing_controllers = v2.enable(item.mount_point, path, wanted)
+        if os.path.dirname(path) != item.mount_point:
+            self._join_threaded(path)
+
+    def _join_threaded(self, path: str) -> None:
+        """Below a threaded cgroup a new one must be threaded too before a process can enter it (cgroup-v2.rst)."""
+        directory = Directory(path, True)
+        if directory.text("cgroup.type") == "domain invalid":
             try:
-                files.write(path, value.encode())
+                files.write(path + "/cgroup.type", b"threaded")
             except OSError as error:
-                if error.errno == errno.ENOENT:
-                    message = "linux.resources.%s: this kernel has no %s (%s cgroups)"
-                    raise Unsupported(message % (asked, name, self.host.mode)) from None
-                hint = "linux.resources.%s asked for %s" % (asked, value)
-                raise KernelRefused("write", path, error.errno, hint) from None
-        self._set_devices(resources.get("devices") or [])
+                raise KernelRefused("write", path + "/cgroup.type", error.errno) from None
 
-    def _hierarchy_of(self, controller: str, asked: str) -> Hierarchy:
-        for hierarchy in self.host.hierarchies:
-            if controller in hierarchy.controllers:
-                return hierarchy
+    def update(self, resources: dict[str, Any]) -> None:
+        """Change the limits that resources names; the others and the devices stay, as in runc.
+
+        Raises Unsupported, InvalidInput, KernelRefused.
+        """
+        self._apply(resources, is_update=True)
+
+    def _apply(self, resources: dict[str, Any], is_update: bool) -> None:
+        unified = resources.get("unified")
+        if unified and self.host.mode != "v2":
+            message = "linux.resources.unified: is for hosts with cgroup v2 alone; this one has %s cgroups"
+            raise Unsupported(message % self.host.mode)
+        for part in limits.parts(resources):
+            item = self._hierarchy_of(part.controller, part.v2_controller, part.named)
+            limits.write(part, Directory(self.paths[item.name], item.is_v2), is_update)
+        if unified:
+            from . import v2
+
+            directory = Directory(self.paths[""], True) if "" in self.paths else self._refuse_limit("unified")
+            v2.set_unified(directory, unified, directory.text("cgroup.controllers").split())
+
+    def _hierarchy_of(self, controller: str, v2_controller: str | None, asked: str) -> Hierarchy:
+        for item in self.host.hierarchies:
+            if (v2_controller if item.is_v2 else controller) in item.controllers:
+                if item.name not in self.paths:
+                    self._refuse_limit(asked)
+                if item.is_v2 and self._missing_controllers:
+                    available = files.read_text(self.paths[item.name] + "/cgroup.controllers").split()
+                    if v2_controller not in available:
+                        message = "linux.resources.%s: the controller %s cannot be had for the cgroup: %s"
+                        raise Unsupported(message % (asked, v2_controller, self._missing_controllers))
+                return item
+        name = controller if self.host.mode != "v2" else v2_controller or controller
         raise Unsupported(
             "linux.resources.%s: this host has no %s controller (%s cgroups with %s); remove the limit, or enable the"
-            " controller on the kernel's command line"
-            % (asked, controller, self.host.mode, " ".join(self.host.controllers))
+            " controller on the kernel's command line" % (asked, name, self.host.mode, " ".join(self.host.controllers))
+        )
+
+    def _refuse_limit(self, asked: str) -> Any:
+        reason = self.left_out or "the container is in no cgroup"
+        raise Unsupported(
+            "linux.resources.%s: the limit cannot be set: %s; remove it, or have a cgroup delegated" % (asked, reason)
         )
 
     def _set_devices(self, rules: list[dict[str, Any]]) -> None:
         """Access to devices is denied but for the rules and the default devices, by files (v1) or by eBPF (v2)."""
-        for hierarchy in self.host.hierarchies:
-            if "devices" in hierarchy.controllers:
-                devices.write_rules(self.paths[hierarchy.name], rules)
+        for item in self._hierarchies():
+            if "devices" in item.controllers:
+                devices.write_rules(self.paths[item.name], rules)
                 return
-        for hierarchy in self.host.hierarchies:
-            if hierarchy.kind == "cgroup2":
-                devices.attach_program(self.paths[hierarchy.name], rules)
-                return
-        raise Unsupported("access to devices cannot be limited: there is neither a devices controller nor cgroup2")
+        directory = control.v2_directory(self.paths)
+        if directory:
+            self._attach_program(directory, rules)
+        elif not self.is_optional:
+            raise Unsupported("access to devices cannot be limited: there is neither a devices controller nor cgroup2")
 
-    def entry(self) -> Entry:
-        """The way into this cgroup for a process that is about to be cloned."""
-        return Entry(list(self.paths.values()))
+    def _attach_program(self, directory: str, rules: list[dict[str, Any]]) -> None:
+        from . import bpf
+
+        try:
+            bpf.attach_program(directory, rules, directory in (self._made or []))
+        except KernelRefused as error:
+            # A user's container has no device nodes but those that the user may open anyway, as runc sees it.
+            if error.errno not in _DENIED or os.geteuid() == 0:
+                raise
+
+    def adopt(self, pid: int) -> None:
+        """Called when the process has been cloned; only a cgroup of systemd is made now, see there."""
+
+    def give(self, uid: int) -> None:
+        """Make a v2 cgroup the host's user uid's, with the files that /sys/kernel/cgroup/delegate lists.
+
+        For a container with its own cgroup namespace and a writable /sys/fs/cgroup (config-linux.md, cgroup ownership).
+        Of v1 nothing is given, for it has no safe delegation. Raises KernelRefused.
+        """
+        directory = self.paths.get("")
+        if not directory:
+            return
+        try:
+            names = files.read_text("/sys/kernel/cgroup/delegate").split()
+        except OSError:
+            names = ["cgroup.procs", "cgroup.subtree_control", "cgroup.threads"]
+        for path in [directory] + [directory + "/" + name for name in names]:
+            try:
+                trace.call("chown", (path, uid), os.chown, path, uid, -1)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise KernelRefused("chown", path, error.errno) from None
+
+    def entry(self, sub: str | dict[str, str] = "", init_pid: int = 0) -> Entry:
+        """The way into this cgroup for a process that is about to be cloned.
+
+        sub: a cgroup below it, or one for each controller (see subgroups()). init_pid: the container's first process;
+        where that moved into a cgroup below, on v2 no other may stay above it, and the entry leads to where it is.
+        Raises InvalidInput, KernelRefused.
+        """
+        if isinstance(sub, str):
+            paths = {name: _below(path, sub) for name, path in self.paths.items()}
+        else:
+            paths = dict(self.paths)
+            for controller, below in sub.items():
+                name = self._named(controller)
+                paths[name] = _below(paths[name], below)
+        if init_pid and not sub and "" in paths and Directory(paths[""], True).text("cgroup.subtree_control"):
+            paths[""] = hierarchy.own_directories(self.host.hierarchies, init_pid)[""]
+        return Entry(list(paths.values()))
+
+    def _named(self, controller: str) -> str:
+        for item in self._hierarchies():
+            if controller in item.controllers or controller in (item.name, "name=" + item.name):
+                return item.name
+        raise InvalidInput("--cgroup: %r is no controller of the container's cgroup" % controller)
 
     def mounts_for_container(self) -> list[CgroupMount]:
         """For each hierarchy what a mount inside the container needs."""
-        return [CgroupMount(item, self.paths[item.name]) for item in self.host.hierarchies]
+        return [CgroupMount(item, self.paths[item.name]) for item in self._hierarchies()]
+
+    def freeze(self) -> None:
+        """Stop all processes. Raises Unsupported, KernelRefused, OcilabError."""
+        control.freeze(self.paths)
+
+    def thaw(self) -> None:
+        """Let them go on. Raises KernelRefused."""
+        control.thaw(self.paths)
+
+    def is_frozen(self) -> bool:
+        return control.is_frozen(self.paths)
+
+    def pids(self) -> list[int]:
+        """The processes in it and in all cgroups below it, sorted."""
+        return sorted(control.processes(list(self.paths.values())))
+
+    def kill(self, signal: int) -> None:
+        """Send the signal to all of them; a frozen cgroup is thawed for SIGKILL. Raises KernelRefused."""
+        control.kill(self.paths, signal)
+
+    def stats(self) -> dict[str, Any]:
+        """What it uses, in the shape of `data` of `runc events --stats`. Raises KernelRefused."""
+        from . import stats
+
+        return stats.collect(self._hierarchies(), self.paths)
+
+    def oom_notifier(self) -> Any:
+        """A notify.Notifier: poll its fd, then ask read(). Raises Unsupported, KernelRefused."""
+        from . import notify
+
+        return notify.for_memory(self.paths, self._hierarchies())
+
+    def oom_kills(self) -> int:
+        """How many processes the kernel killed for want of memory."""
+        for item in self._hierarchies():
+            file = "/memory.events" if item.is_v2 else "/memory.oom_control"
+            if "memory" in item.controllers:
+                for line in Directory(self.paths[item.name], item.is_v2).text(file).splitlines():
+                    if line.startswith("oom_kill "):
+                        return int(line.split()[1])
+        return 0
 
     def remove(self) -> None:
-        """Remove the cgroup from every hierarchy; see remove_paths()."""
-        remove_paths(list(self.paths.values()))
+        """Kill what still runs in it and remove what we made of it, with all below; silent where that is gone.
+
+        Parents that we made go too if nobody else uses them. Of a cgroup whose making was cut short nothing is killed,
+        for whoever is in it is not ours. Raises KernelRefused, OcilabError when it stays busy.
+        """
+        made = self._made or []
+        own = [path for path in self.paths.values() if path in made]
+        busy = [path for path in own if not _rmdir(path)]
+        joined = [path for path in self.paths.values() if path not in made]
+        if self._is_complete:
+            if busy or joined:
+                control.destroy(self.paths, _KILL_TIMEOUT_S)
+            for path in busy:
+                control.remove_tree(path, control.v2_directory(self.paths), _REMOVE_TIMEOUT_S)
+        for path in reversed(made):
+            if path not in own:
+                _rmdir(path)
+
+
+def _rmdir(path: str) -> bool:
+    """False when the cgroup is in use. Raises KernelRefused."""
+    try:
+        files.rmdir(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        if error.errno in (errno.EBUSY, errno.ENOTEMPTY):
+            return False
+        if os.path.isdir(path):  # where nothing may be written, the kernel says so of what is not there too
+            raise KernelRefused("rmdir", "cgroup " + path, error.errno) from None
+    return True
+
+
+def from_journal(entry: dict[str, Any]) -> Cgroup:
+    """The cgroup that an entry of the journal names (see Cgroup.journal_entry), whatever has become of it."""
+    if entry.get("unit"):
+        from .systemd import SystemdCgroup
+
+        return SystemdCgroup.from_entry(entry)
+    cgroup = Cgroup(dict(entry["paths"]))
+    cgroup._made = list(entry["made"])
+    cgroup._is_complete = entry["complete"]
+    return cgroup
+
+
+def _below(path: str, sub: str) -> str:
+    parts = [part for part in sub.split("/") if part not in ("", ".")]
+    if ".." in parts or "\0" in sub:
+        raise InvalidInput("--cgroup %r: a path below the container's cgroup without '..' is expected" % sub)
+    return "/".join([path, *parts])
+
+
+def subgroups(words: list[str]) -> str | dict[str, str]:
+    """The values of `exec --cgroup` for Cgroup.entry(): one PATH, or CONTROLLER[,CONTROLLER]:PATH for each hierarchy.
+
+    Raises InvalidInput.
+    """
+    result: dict[str, str] = {}
+    for word in words:
+        controllers, colon, path = word.partition(":")
+        if not colon:
+            if len(words) > 1:
+                raise InvalidInput("--cgroup %r: name its controllers, as CONTROLLER:PATH" % word)
+            return word
+        for controller in controllers.split(","):
+            if not controller or controller in result:
+                raise InvalidInput("--cgroup %r: a controller is missing, or named twice" % word)
+            result[controller] = path
+    return result
 
 
 class Entry:
@@ -218,65 +498,3 @@ class Entry:
         for fd in self.descriptors() + [self.clone_into]:
             if fd >= 0:
                 os.close(fd)
-
-
-def processes(paths: list[str]) -> set[int]:
-    """The processes in the cgroup directories and all below them."""
-    found: set[int] = set()
-    for top in paths:
-        for directory, _names, _files in os.walk(top):
-            try:
-                found.update(int(pid) for pid in files.read(directory + "/cgroup.procs").split())
-            except OSError:
-                continue  # removed meanwhile
-    return found
-
-
-def kill(paths: list[str], timeout_s: float = 10.0) -> None:
-    """SIGKILL every process in the cgroup directories, until none is left. Raises OcilabError after timeout_s."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        left = processes(paths)
-        if not left:
-            return
-        if time.monotonic() > deadline:
-            raise OcilabError("cgroup %s: processes %s did not end" % (paths[0], sorted(left)))
-        for pid in left:
-            try:
-                os.kill(pid, SIGKILL)
-            except ProcessLookupError:
-                pass
-        time.sleep(0.002)
-
-
-def remove_paths(paths: list[str]) -> None:
-    """Kill what still runs in the cgroup directories and remove them, with all below; silent where they are gone.
-
-    Raises OcilabError when a directory stays busy.
-    """
-    for path in paths:
-        try:
-            files.rmdir(path)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            if error.errno != errno.EBUSY:
-                raise KernelRefused("rmdir", "cgroup " + path, error.errno) from None
-            kill(paths)
-            _remove_tree(path)
-
-
-def _remove_tree(top: str) -> None:
-    """rmdir bottom-up, again while the kernel still finishes off the processes that were killed."""
-    deadline = time.monotonic() + _REMOVE_TIMEOUT_S
-    while True:
-        try:
-            for directory, _names, _files in os.walk(top, topdown=False):
-                files.rmdir(directory)
-            return
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            if error.errno != errno.EBUSY or time.monotonic() > deadline:
-                raise KernelRefused("rmdir", "cgroup " + top, error.errno) from None
-            time.sleep(0.002)
