@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ..linux.errors import InvalidInput, Unsupported
 from . import fields
+from .resources import resources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def config(document: dict[str, Any], name: str, debug: Debug) -> None:
         raise InvalidInput("%s: root.path: missing; it names the root filesystem's directory" % name)
     process(document["process"], name + ": process")
     _linux(document, document.get("linux") or {}, name)
+    resources((document.get("linux") or {}).get("resources") or {}, name, debug)
     for index, item in enumerate(document.get("mounts") or []):
         if not str(item.get("destination") or "").strip("/") and item.get("destination") != "/":
             raise InvalidInput("%s: mounts[%d].destination: missing" % (name, index))
