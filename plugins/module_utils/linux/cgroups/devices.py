@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     Device = tuple[str, int, int]  # type b or c, major, minor; -1 stands for any number
 
-# (type, major, minor, access): making any node is harmless; using it is what the rules are about
+# (type, major, minor, access): making any node is harmless; using it is what the rules are about. As in runc, tun is
+# among them, for engines that cannot ask for it, and the host's console (5:1) is not: a container's own is a pty.
 _DEFAULTS = (
     ("c", -1, -1, "m"),
     ("b", -1, -1, "m"),
@@ -33,9 +34,9 @@ _DEFAULTS = (
     ("c", 1, 8, "rwm"),
     ("c", 1, 9, "rwm"),
     ("c", 5, 0, "rwm"),
-    ("c", 5, 1, "rwm"),
     ("c", 5, 2, "rwm"),
     ("c", 136, -1, "rwm"),
+    ("c", 10, 200, "rwm"),
 )
 
 

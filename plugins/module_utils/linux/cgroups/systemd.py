@@ -38,6 +38,7 @@ _SINCE_CPUSET = 244
 _SINCE_IDLE = 252
 _SINCE_OOM_POLICY = 253
 _SINCE_DEVICE_NUMBERS = 240
+_UNMANAGED = frozenset(["cpuset", "freezer", "hugetlb", "misc", "net_cls", "net_prio", "perf_event", "rdma"])
 _UNIFIED_MEMORY = {
     "memory.high": "MemoryHigh",
     "memory.low": "MemoryLow",
@@ -327,9 +328,17 @@ class SystemdCgroup(Cgroup):
                     manager.stop(self.unit)
                 finally:
                     manager.close()
-        # Slices above it are systemd's, whoever made the directory.
-        self._made = [path for path in self._made or [] if path in self.paths.values()]
+        self._made = [path for path in self._made or [] if self._is_ours(path)]
         super().remove()
+
+    def _is_ours(self, made: str) -> bool:
+        """The cgroup itself, and slices above it only in the hierarchies that systemd leaves alone."""
+        for name, path in self.paths.items():
+            if path == made:
+                return True
+            if path.startswith(made + "/"):
+                return bool(name) and _UNMANAGED.issuperset(name.split(","))
+        return False
 
 
 def _taken_apart(path: str, container_id: str) -> tuple[str, str, str]:
