@@ -81,6 +81,7 @@ class _Data(ctypes.Structure):
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _capset = _libc.capset
+_capget = _libc.capget
 _prctl = _libc.prctl
 _prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong]
 
@@ -104,10 +105,19 @@ def last() -> int:
     return int(files.read_text("/proc/sys/kernel/cap_last_cap"))
 
 
-def prepare(configured: dict[str, list[str]], warn: Callable[[str], None]) -> Prepared:
+def held() -> set[int]:
+    """The capabilities in the calling process's permitted set, by number (capget(2))."""
+    header, data = _Header(_VERSION_3, 0), (_Data * 2)()
+    _check(_capget(ctypes.byref(header), data))
+    bits = data[0].permitted | data[1].permitted << 32
+    return {number for number in range(64) if bits >> number & 1}
+
+
+def prepare(configured: dict[str, list[str]], warn: Callable[[str], None], granted: set[int] | None = None) -> Prepared:
     """The sets of process.capabilities; a set that is absent is empty (case R11).
 
-    A capability that this kernel does not know is left out with a warning, as runtime-spec asks.
+    granted: what the runtime can give, by number; None for all, as in a user namespace. A capability that it cannot
+    give, or that this kernel does not know, is left out with a warning, as runtime-spec asks.
     """
     highest = last()
     sets: dict[str, list[int]] = {}
@@ -118,6 +128,11 @@ def prepare(configured: dict[str, list[str]], warn: Callable[[str], None]) -> Pr
         sets[name] = sorted(number for number in numbers if 0 <= number <= highest)
     if unknown:
         warn("capabilities unknown to this kernel are left out: " + ", ".join(sorted(unknown)))
+    lacking = set().union(*sets.values()) - granted if granted is not None else set()
+    if lacking:
+        shown = ", ".join("CAP_" + NAMES[number] for number in sorted(lacking))
+        warn("capabilities that labrun does not have itself are left out: " + shown)
+        sets = {name: [number for number in numbers if number not in lacking] for name, numbers in sets.items()}
     # The kernel's rule (capabilities(7)); runc leaves such ones out too, and its own `spec` writes them.
     raisable = set(sets["permitted"]) & set(sets["inheritable"])
     if set(sets["ambient"]) - raisable:

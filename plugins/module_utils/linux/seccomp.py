@@ -2,84 +2,33 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
-"""Seccomp filters: linux.seccomp of runtime-spec, compiled by libseccomp and loaded by seccomp(2)."""
+"""Seccomp filters (seccomp(2)): a profile's program, its flags, loading it, and handing a listener over."""
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 
 from . import syscalls, trace
-from .errors import InvalidInput, KernelRefused, OcilabError, Unsupported
+from .errors import InvalidInput, KernelRefused, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-# seccomp.h of libseccomp
-_ACTIONS = {
-    "SCMP_ACT_KILL": 0x00000000,
-    "SCMP_ACT_KILL_THREAD": 0x00000000,
-    "SCMP_ACT_KILL_PROCESS": 0x80000000,
-    "SCMP_ACT_TRAP": 0x00030000,
-    "SCMP_ACT_ERRNO": 0x00050000,
-    "SCMP_ACT_TRACE": 0x7FF00000,
-    "SCMP_ACT_LOG": 0x7FFC0000,
-    "SCMP_ACT_ALLOW": 0x7FFF0000,
-}
-_WITH_NUMBER = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
-_EPERM = 1
-_OPERATORS = {
-    name: number
-    for number, name in enumerate(
-        [
-            "SCMP_CMP_NE",
-            "SCMP_CMP_LT",
-            "SCMP_CMP_LE",
-            "SCMP_CMP_EQ",
-            "SCMP_CMP_GE",
-            "SCMP_CMP_GT",
-            "SCMP_CMP_MASKED_EQ",
-        ],
-        1,
-    )
-}
-_ARCHITECTURES = [
-    "X86",
-    "X86_64",
-    "X32",
-    "ARM",
-    "AARCH64",
-    "MIPS",
-    "MIPS64",
-    "MIPS64N32",
-    "MIPSEL",
-    "MIPSEL64",
-    "MIPSEL64N32",
-    "PPC",
-    "PPC64",
-    "PPC64LE",
-    "S390",
-    "S390X",
-    "PARISC",
-    "PARISC64",
-    "RISCV64",
-    "LOONGARCH64",
-    "M68K",
-    "SH",
-    "SHEB",
-]
-_FLAGS = {
-    "SECCOMP_FILTER_FLAG_TSYNC": 1,
+# linux/seccomp.h
+_SET_MODE_FILTER = 1
+_NEW_LISTENER = 8
+_SPEC_ALLOW = 4
+FLAGS = {
+    "SECCOMP_FILTER_FLAG_TSYNC": 0,  # for all threads: there is one, and with a listener the kernel refuses the flag
     "SECCOMP_FILTER_FLAG_LOG": 2,
-    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": _SPEC_ALLOW,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 32,
 }
-_SECCOMP_SET_MODE_FILTER = 1
-_UNKNOWN_SYSCALL = -1  # __NR_SCMP_ERROR
-
-
-class _Comparison(ctypes.Structure):
-    _fields_ = [("arg", ctypes.c_uint), ("op", ctypes.c_int), ("a", ctypes.c_uint64), ("b", ctypes.c_uint64)]
+_NOTIFY = "SCMP_ACT_NOTIFY"
+_MAX_INSTRUCTIONS = 4096  # linux/bpf_common.h
 
 
 class _Program(ctypes.Structure):
@@ -87,152 +36,151 @@ class _Program(ctypes.Structure):
 
 
 class Prepared:
-    """A compiled filter as seccomp(2) takes it; the buffer is kept alive with it."""
+    """A compiled filter as seccomp(2) takes it; the buffer is kept alive with it.
 
-    def __init__(self, code: bytes, flags: int) -> None:
+    listener_path and metadata are those of the profile, and matter where the flags ask for a listener.
+    """
+
+    def __init__(self, code: bytes, flags: int, listener_path: str = "", metadata: str = "") -> None:
+        if len(code) // 8 > _MAX_INSTRUCTIONS:
+            message = (
+                "linux.seccomp: %d instructions; the kernel takes %d: allow or refuse fewer system calls one by one"
+            )
+            raise InvalidInput(message % (len(code) // 8, _MAX_INSTRUCTIONS))
         self.code = ctypes.create_string_buffer(code, len(code))
         self.program = _Program(len(code) // 8, ctypes.addressof(self.code))
         self.flags = flags
+        self.listener_path = listener_path
+        self.metadata = metadata
+
+    @property
+    def has_listener(self) -> bool:
+        return bool(self.flags & _NEW_LISTENER)
 
 
-# Compiling takes 2 ms; a process that starts many containers mostly does so with one profile.
+# A process that starts many containers mostly does so with one profile.
 _compiled: list[tuple[dict[str, Any], Prepared]] = []
 
 
-def prepare(profile: dict[str, Any], warn: Callable[[str], None]) -> Prepared:
-    """Compile the profile. Raises InvalidInput for an unknown action, operator, architecture or flag.
+def prepare(profile: dict[str, Any], debug: Callable[[str], None], kept: str = "") -> Prepared | None:
+    """Compile the profile (linux.seccomp); None for one that says nothing, which runc takes for no filter too.
 
-    A system call that libseccomp does not know is skipped with a warning, as runc does.
+    kept: the folder in which programs are kept from one start to the next, or an empty string. Raises InvalidInput for
+    an unknown action, operator, architecture or flag, Unsupported for what this kernel or libseccomp lacks. A system
+    call that libseccomp does not know is skipped with a debug line, as runc does.
     """
+    if not profile.get("defaultAction") and not profile.get("syscalls"):
+        return None
     if _compiled and _compiled[0][0] == profile:
         return _compiled[0][1]
-    flags = 0
-    for index, name in enumerate(profile.get("flags") or []):
-        flags |= _lookup(_FLAGS, name, "flags[%d]" % index, "seccomp flag")
-    prepared = Prepared(compile_profile(profile, warn), flags)
+    flags = _flags(profile)
+    found = None
+    if kept:
+        from . import seccomp_kept
+
+        found = seccomp_kept.find(kept, profile)
+    if found is None:
+        from . import seccomp_compile
+
+        found = seccomp_compile.compile_profile(profile)
+        if kept:
+            seccomp_kept.keep(kept, profile, *found)
+    code, skipped = found
+    if skipped:
+        debug("linux.seccomp: system calls that libseccomp does not know are skipped: " + ", ".join(skipped))
+    prepared = Prepared(code, flags, profile.get("listenerPath") or "", profile.get("listenerMetadata") or "")
     _compiled[:] = [(profile, prepared)]
     return prepared
 
 
-def load(prepared: Prepared) -> None:
-    """Put the calling process under the filter, for good (seccomp(2)). Raises KernelRefused."""
-    trace.call("seccomp", ("SECCOMP_SET_MODE_FILTER", "%d instructions" % prepared.program.length), _load, prepared)
+def _flags(profile: dict[str, Any]) -> int:
+    """The flags of seccomp(2); without a list runc's own: SPEC_ALLOW where the kernel has it."""
+    flags = 0
+    if any(rule.get("action") == _NOTIFY for rule in profile.get("syscalls") or []):
+        flags = _NEW_LISTENER
+        if not profile.get("listenerPath"):
+            raise InvalidInput("linux.seccomp.listenerPath: missing; SCMP_ACT_NOTIFY needs a listener")
+        _require(_NEW_LISTENER, "SCMP_ACT_NOTIFY")
+    if profile.get("listenerMetadata") and not profile.get("listenerPath"):
+        raise InvalidInput("linux.seccomp.listenerMetadata: is for the listener, and listenerPath is missing")
+    if profile.get("flags") is None:
+        return flags | (_SPEC_ALLOW if _has(_SPEC_ALLOW) else 0)
+    for index, name in enumerate(profile["flags"]):
+        if name not in FLAGS:
+            message = "linux.seccomp.flags[%d]: %r is not a seccomp flag; use one of %s"
+            raise InvalidInput(message % (index, name, ", ".join(sorted(FLAGS))))
+        _require(FLAGS[name], "linux.seccomp.flags[%d]: %s" % (index, name))
+        flags |= FLAGS[name]
+    if flags & 32 and not flags & _NEW_LISTENER:
+        message = "linux.seccomp.flags: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV is for a listener; use SCMP_ACT_NOTIFY"
+        raise InvalidInput(message)
+    return flags
 
 
-def _load(prepared: Prepared) -> None:
+def _has(flag: int) -> bool:
+    """Whether the kernel knows the flag: it looks at flags first, and at the program (none here) after that."""
     try:
-        syscalls.raw("seccomp", _SECCOMP_SET_MODE_FILTER, prepared.flags, ctypes.byref(prepared.program))
+        syscalls.raw("seccomp", _SET_MODE_FILTER, flag | (_NEW_LISTENER if flag == 32 else 0), 0)
+    except OSError as error:
+        return error.errno == errno.EFAULT
+    return False
+
+
+def _require(flag: int, what: str) -> None:
+    if flag and not _has(flag):
+        raise Unsupported("%s: this kernel does not have it" % what)
+
+
+def supported_flags() -> list[str]:
+    """The flags of linux.seccomp that this kernel has, by name."""
+    return [name for name, flag in FLAGS.items() if not flag or _has(flag)]
+
+
+def load(prepared: Prepared) -> int:
+    """Put the calling process under the filter, for good (seccomp(2)). Raises KernelRefused.
+
+    Returns the descriptor of the listener, close-on-exec, or -1 for a filter that notifies nobody.
+    """
+    shown = ("SECCOMP_SET_MODE_FILTER", "%d instructions" % prepared.program.length)
+    result = trace.call("seccomp", shown, _load, prepared)
+    return result if prepared.has_listener else -1
+
+
+def _load(prepared: Prepared) -> int:
+    try:
+        return syscalls.raw("seccomp", _SET_MODE_FILTER, prepared.flags, ctypes.byref(prepared.program))
     except OSError as error:
         hint = "without noNewPrivileges CAP_SYS_ADMIN is needed"
+        if error.errno == errno.EBUSY:
+            hint = "a process can have one listener, and labrun's caller has one already"
         raise KernelRefused("seccomp", "the filter of linux.seccomp", error.errno, hint) from None
 
 
-def _lookup(table: dict[str, int], name: Any, where: str, what: str) -> int:
-    if name not in table:
-        message = "linux.seccomp.%s: %r is not a %s; use one of %s"
-        raise InvalidInput(message % (where, name, what, ", ".join(sorted(table))))
-    return table[name]
-
-
-def _action(rule: dict[str, Any], key: str, number_key: str, where: str) -> int:
-    name = rule.get(key)
-    path = (where + "." if where else "") + key
-    if name == "SCMP_ACT_NOTIFY":
-        raise Unsupported("linux.seccomp.%s: labrun does not support SCMP_ACT_NOTIFY yet" % path)
-    value = _lookup(_ACTIONS, name, path, "seccomp action")
-    if name in _WITH_NUMBER:
-        number = rule.get(number_key)
-        value |= (_EPERM if number is None else number) & 0xFFFF
-    return value
-
-
-def _library() -> Any:
+def take_listener(pidfd: int, fd: int) -> int:
+    """A copy of the listener that the process of the pidfd holds as fd; the caller closes it. Raises KernelRefused."""
     try:
-        library = ctypes.CDLL("libseccomp.so.2")
-    except OSError:
-        raise Unsupported("linux.seccomp: libseccomp.so.2 is not installed; install libseccomp2") from None
-    library.seccomp_init.restype = ctypes.c_void_p
-    library.seccomp_init.argtypes = [ctypes.c_uint32]
-    library.seccomp_release.argtypes = [ctypes.c_void_p]
-    library.seccomp_arch_add.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
-    library.seccomp_arch_resolve_name.restype = ctypes.c_uint32
-    library.seccomp_export_bpf.argtypes = [ctypes.c_void_p, ctypes.c_int]
-    library.seccomp_attr_set.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32]
-    library.seccomp_rule_add_array.argtypes = [
-        ctypes.c_void_p,
-        ctypes.c_uint32,
-        ctypes.c_int,
-        ctypes.c_uint,
-        ctypes.POINTER(_Comparison),
-    ]
-    return library
+        return syscalls.pidfd_getfd(pidfd, fd)
+    except OSError as error:
+        raise KernelRefused("pidfd_getfd", "the seccomp listener", error.errno, "Linux 5.6 has it") from None
 
 
-def compile_profile(profile: dict[str, Any], warn: Callable[[str], None]) -> bytes:
-    """The profile as classic BPF, eight bytes an instruction. Raises as prepare() does."""
-    default = _action(profile, "defaultAction", "defaultErrnoRet", "")
-    library = _library()
-    context = library.seccomp_init(default)
-    if not context:
-        raise OcilabError("linux.seccomp: libseccomp refused the default action")
+def send_listener(fd: int, prepared: Prepared, state: bytes) -> None:
+    """Send the listener to linux.seccomp.listenerPath: state (a container process state, JSON) and fd, by SCM_RIGHTS.
+
+    One connection, which is closed then (config-linux.md, seccomp). Raises KernelRefused.
+    """
+    import _socket
+
+    path = prepared.listener_path
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
-        _add_architectures(library, context, profile)
-        skipped: list[str] = []
-        for index, rule in enumerate(profile.get("syscalls") or []):
-            _add_rule(library, context, rule, "syscalls[%d]" % index, default, skipped)
-        if skipped:
-            warn("linux.seccomp: system calls that libseccomp does not know are skipped: " + ", ".join(skipped))
-        return _export(library, context)
+        connection.connect(os.fsencode(path))
+        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd.to_bytes(4, "little"))
+        sent = connection.sendmsg([state], [rights])
+        if sent < len(state):
+            connection.sendall(state[sent:])
+    except OSError as error:
+        hint = "linux.seccomp.listenerPath must be the Unix socket of a seccomp agent that is running"
+        raise KernelRefused("connect", path, error.errno, hint) from None
     finally:
-        library.seccomp_release(context)
-
-
-def _add_architectures(library: Any, context: Any, profile: dict[str, Any]) -> None:
-    for index, name in enumerate(profile.get("architectures") or []):
-        known = name.startswith("SCMP_ARCH_") and name[10:] in _ARCHITECTURES
-        token = library.seccomp_arch_resolve_name(name[10:].lower().encode()) if known else 0
-        if not token:
-            path = "linux.seccomp.architectures[%d]" % index
-            choices = ", ".join("SCMP_ARCH_" + item for item in _ARCHITECTURES)
-            raise InvalidInput("%s: %r is not an architecture; use one of %s" % (path, name, choices))
-        result = library.seccomp_arch_add(context, token)
-        if result not in (0, -17):  # EEXIST: the native architecture is there from the start
-            raise OcilabError("linux.seccomp: libseccomp cannot add %s: %s" % (name, os.strerror(-result)))
-
-
-def _add_rule(library: Any, context: Any, rule: dict[str, Any], where: str, default: int, skipped: list[str]) -> None:
-    action = _action(rule, "action", "errnoRet", where)
-    conditions = []
-    for index, item in enumerate(rule.get("args") or []):
-        operator = _lookup(_OPERATORS, item.get("op"), "%s.args[%d].op" % (where, index), "comparison operator")
-        if not 0 <= item.get("index", -1) <= 5:
-            raise InvalidInput("linux.seccomp.%s.args[%d].index: a number from 0 to 5 is expected" % (where, index))
-        conditions.append(_Comparison(item["index"], operator, item.get("value") or 0, item.get("valueTwo") or 0))
-    if action == default:
-        return  # libseccomp refuses what changes nothing; runc leaves it out too
-    # Two conditions on one argument cannot stand in one rule of libseccomp: each becomes its own, as in runc.
-    repeated = len({item.arg for item in conditions}) < len(conditions)
-    alternatives = [[item] for item in conditions] if repeated else [conditions]
-    for name in rule.get("names") or []:
-        number = library.seccomp_syscall_resolve_name(name.encode())
-        if number == _UNKNOWN_SYSCALL:
-            skipped.append(name)
-            continue
-        for group in alternatives:
-            array = (_Comparison * len(group))(*group)
-            result = library.seccomp_rule_add_array(context, action, number, len(group), array)
-            if result != 0:
-                message = "linux.seccomp.%s: libseccomp cannot add a rule for %s: %s"
-                raise InvalidInput(message % (where, name, os.strerror(-result).lower()))
-
-
-def _export(library: Any, context: Any) -> bytes:
-    fd = os.memfd_create("seccomp", os.MFD_CLOEXEC)
-    try:
-        result = library.seccomp_export_bpf(context, fd)
-        if result != 0:
-            raise OcilabError("linux.seccomp: libseccomp cannot compile the profile: %s" % os.strerror(-result).lower())
-        size = os.lseek(fd, 0, os.SEEK_CUR)
-        return os.pread(fd, size, 0)
-    finally:
-        os.close(fd)
+        connection.close()

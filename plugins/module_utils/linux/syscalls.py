@@ -19,7 +19,26 @@ _BY_MACHINE = {
     "x86_64": {"pivot_root": 155, "setns": 308, "unshare": 272, "keyctl": 250, "seccomp": 317, "bpf": 321},
     "aarch64": {"pivot_root": 41, "setns": 268, "unshare": 97, "keyctl": 219, "seccomp": 277, "bpf": 280},
 }
-_SAME = {"pidfd_send_signal": 424, "pidfd_open": 434, "clone3": 435, "close_range": 436, "openat2": 437, "pidfd_getfd": 438}
+_BY_MACHINE["x86_64"].update(
+    rt_sigaction=13,
+    getcwd=79,
+    personality=135,
+    sched_setaffinity=203,
+    set_mempolicy=238,
+    ioprio_set=251,
+    sched_setattr=314,
+)
+_BY_MACHINE["aarch64"].update(
+    rt_sigaction=134,
+    getcwd=17,
+    personality=92,
+    sched_setaffinity=122,
+    set_mempolicy=237,
+    ioprio_set=30,
+    sched_setattr=274,
+)
+_SAME = {"pidfd_send_signal": 424, "pidfd_open": 434, "clone3": 435, "close_range": 436, "openat2": 437}
+_SAME.update(pidfd_getfd=438)
 
 MS_RDONLY = 0x1
 MS_NOSUID = 0x2
@@ -51,6 +70,7 @@ PR_SET_NO_NEW_PRIVS = 38
 
 CLOSE_RANGE_CLOEXEC = 4
 KEYCTL_JOIN_SESSION_KEYRING = 1
+KEYCTL_SETPERM = 5
 
 machine = os.uname().machine
 _numbers = dict(_BY_MACHINE.get(machine, {}), **_SAME)
@@ -166,9 +186,18 @@ def flock(fd: int, operation: int) -> None:
     _check(_flock(fd, operation))
 
 
-def join_session_keyring() -> None:
-    """A new anonymous session keyring (keyctl(2)), so that the caller's keys are not inherited."""
-    trace.call("keyctl", ("KEYCTL_JOIN_SESSION_KEYRING",), raw, "keyctl", KEYCTL_JOIN_SESSION_KEYRING, 0)
+def join_session_keyring(name: bytes = b"") -> int:
+    """Join the session keyring of that name, or a new one (keyctl(2)), so that the caller's keys are not inherited.
+
+    Without a name the keyring is an anonymous new one. Returns the keyring's id.
+    """
+    shown = ("KEYCTL_JOIN_SESSION_KEYRING", name.decode("utf-8", "replace") or "anonymous")
+    return trace.call("keyctl", shown, raw, "keyctl", KEYCTL_JOIN_SESSION_KEYRING, name or 0)
+
+
+def set_key_permissions(key: int, mask: int) -> None:
+    """keyctl(2), KEYCTL_SETPERM."""
+    trace.call("keyctl", ("KEYCTL_SETPERM", key, hex(mask)), raw, "keyctl", KEYCTL_SETPERM, key, mask)
 
 
 def close_others(keep: list[int]) -> None:
@@ -219,6 +248,34 @@ def pidfd_getfd(pidfd: int, fd: int) -> int:
 def pidfd_send_signal(pidfd: int, signal: int) -> None:
     """pidfd_send_signal(2)."""
     trace.call("pidfd_send_signal", (pidfd, signal), raw, "pidfd_send_signal", pidfd, signal, 0, 0)
+
+
+def pidfd_getfd(pidfd: int, fd: int) -> int:
+    """pidfd_getfd(2): a copy, close-on-exec, of another process's descriptor."""
+    return raw("pidfd_getfd", pidfd, fd, 0)
+
+
+_ALL_CPUS = ctypes.create_string_buffer(b"\xff" * 8192, 8192)
+_PATH_MAX = 4096
+_path_buffer = ctypes.create_string_buffer(_PATH_MAX + 64)
+
+
+def reset_affinity() -> None:
+    """Let the calling process run on every CPU that its cpuset has, whatever it inherited (sched_setaffinity(2))."""
+    raw("sched_setaffinity", 0, len(_ALL_CPUS), ctypes.addressof(_ALL_CPUS))
+
+
+def getcwd() -> bytes:
+    """getcwd(2) itself: "(unreachable)/..." for a directory outside the root, for which libraries look further."""
+    return _path_buffer.raw[: raw("getcwd", ctypes.addressof(_path_buffer), len(_path_buffer)) - 1]
+
+
+_NO_HANDLER = ctypes.create_string_buffer(32)  # struct sigaction of the kernel: SIG_DFL, no flags, an empty mask
+
+
+def default_signal(number: int) -> None:
+    """SIG_DFL for a signal that the C library keeps to itself, and which its sigaction(3) therefore refuses."""
+    raw("rt_sigaction", number, ctypes.addressof(_NO_HANDLER), 0, 8)
 
 
 _python = ctypes.pythonapi

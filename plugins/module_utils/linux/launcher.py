@@ -1,0 +1,116 @@
+# Copyright: (c) 2026, the ocilab.hosts authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
+"""The very last step of a start: a launcher of few bytes between Python and the container's program (case R01).
+
+While execve(2) runs, /proc/self/exe is still the calling process's file. A program of the container that names it, as
+`#!/proc/self/exe` does, would start the host's Python, reached through the host's own mount, and could write to that
+file later (CVE-2019-5736). So labrun executes a launcher first, which lies in sealed memory, and that one the program:
+what the container can reach then is the launcher, which is nobody's. It costs 0.3 ms; a copy of Python, as runc makes
+one of itself, would cost a second start of the interpreter.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from . import syscalls
+from .errors import KernelRefused, Unsupported
+
+_ADD_SEALS = 1033  # fcntl(2), F_ADD_SEALS
+_SEALS = 0xF  # SEAL, SHRINK, GROW, WRITE
+_MFD_ALLOW_SEALING = 2
+_MFD_EXEC = 0x10  # Linux 6.3; before, every memfd was executable
+_EINVAL = 22
+_BASE = 0x10000000
+
+# The launcher is executed as [path, argv[0], ...] with the program's environment, and does this:
+#
+#     fcntl(report, F_SETFD, FD_CLOEXEC)
+#     error = -execve(path, &argv[0], environment)
+#     for (number, length, text) in table: if number == 0 or number == error: break
+#     write(report, text, length)
+#     exit_group(1)
+#
+# Assembled by GNU as; `report` (32 bits) and the table (number and length of 32 bits each, then the text) follow.
+_CODE = {
+    # mov report(%rip),%edi; mov $2,%esi; mov $1,%edx; mov $72,%eax; syscall; mov (%rsp),%rax; mov 8(%rsp),%rdi
+    # lea 16(%rsp),%rsi; lea 16(%rsp,%rax,8),%rdx; mov $59,%eax; syscall; neg %eax; lea table(%rip),%rbx
+    # 1: mov (%rbx),%ecx; mov 4(%rbx),%edx; add $8,%rbx; test %ecx,%ecx; jz 2f; cmp %ecx,%eax; je 2f; add %rdx,%rbx
+    # jmp 1b; 2: mov %rbx,%rsi; mov report(%rip),%edi; mov $1,%eax; syscall; mov $1,%edi; mov $231,%eax; syscall
+    "x86_64": (
+        62,
+        "8b3d66000000be02000000ba01000000b8480000000f05488b0424488b7c2408488d7424"
+        "10488d54c410b83b0000000f05f7d8488d1d360000008b0b8b53044883c30885c9740939"
+        "c874054801d3ebea4889de8b3d13000000b8010000000f05bf01000000b8e70000000f05",
+    ),
+    # ldr w0,report; mov x1,#2; mov x2,#1; mov x8,#25; svc #0; ldr x3,[sp]; ldr x0,[sp,#8]; add x1,sp,#16
+    # add x2,x1,x3,lsl #3; mov x8,#221; svc #0; neg w4,w0; adr x5,table
+    # 1: ldr w6,[x5],#4; ldr w2,[x5],#4; cbz w6,2f; cmp w6,w4; b.eq 2f; add x5,x5,x2; b 1b
+    # 2: mov x1,x5; ldr w0,report; mov x8,#64; svc #0; mov x0,#1; mov x8,#94; svc #0
+    "aarch64": (
+        183,
+        "60030018410080d2220080d2280380d2010000d4e30340f9e00740f9e1430091220c038b"
+        "a81b80d2010000d4e403004b05020010a64440b8a24440b8a6000034df00046b60000054"
+        "a500028bfaffff17e10305aac0000018080880d2010000d4200080d2c80b80d2010000d4",
+    ),
+}
+# What the launcher itself calls before the program runs: a filter that refuses one of these must let it pass.
+CALLS = ("execveat", "fcntl")
+
+
+def _number(value: int, size: int) -> bytes:
+    return value.to_bytes(size, "little")
+
+
+def _image(report_fd: int, texts: dict[int, bytes], otherwise: bytes) -> bytes:
+    """The launcher as an ELF file (elf(5)) of one segment, which can be read and executed."""
+    machine, code = _CODE[syscalls.machine]
+    content = bytes.fromhex(code) + _number(report_fd, 4)
+    for number, text in [*texts.items(), (0, otherwise)]:
+        content += _number(number, 4) + _number(len(text), 4) + text
+    start = 64 + 56  # the two headers
+    size = start + len(content)
+    header = b"\x7fELF\x02\x01\x01" + bytes(9) + _number(2, 2) + _number(machine, 2) + _number(1, 4)
+    header += _number(_BASE + start, 8) + _number(64, 8) + bytes(12) + _number(64, 2) + _number(56, 2) + _number(1, 8)
+    segment = _number(1, 4) + _number(5, 4) + bytes(8) + 2 * _number(_BASE, 8) + 2 * _number(size, 8)
+    return header + segment + _number(0x10000, 8) + content
+
+
+def prepare(report_fd: int, texts: dict[int, bytes], otherwise: bytes) -> int:
+    """The descriptor of a launcher that writes texts[errno] (or otherwise) to report_fd where execve(2) fails.
+
+    report_fd stays open over the launcher's own start and is closed by the program's. Raises KernelRefused, and
+    Unsupported where the host forbids it.
+    """
+    try:
+        fd = _memfd()
+    except PermissionError:
+        message = "memfd_create: sysctl vm.memfd_noexec=2 forbids programs in memory, which labrun needs; set it to 1"
+        raise Unsupported(message) from None
+    try:
+        os.write(fd, _image(report_fd, texts, otherwise))
+        fcntl.fcntl(fd, _ADD_SEALS, _SEALS)
+    except OSError as error:
+        raise KernelRefused("write", "the launcher", error.errno) from None
+    return fd
+
+
+def _memfd() -> int:
+    try:
+        return os.memfd_create("labrun", os.MFD_CLOEXEC | _MFD_ALLOW_SEALING | _MFD_EXEC)
+    except OSError as error:
+        if error.errno != _EINVAL:
+            raise
+        return os.memfd_create("labrun", os.MFD_CLOEXEC | _MFD_ALLOW_SEALING)
+
+
+def execute(launcher_fd: int, report_fd: int, path: bytes, args: list[bytes], environment: dict[bytes, bytes]) -> None:
+    """Become the program at path by way of the launcher. Does not return; raises OSError (execveat(2)).
+
+    Where the program itself cannot be executed, the launcher reports it and ends with exit code 1.
+    """
+    fcntl.fcntl(report_fd, fcntl.F_SETFD, 0)
+    os.execve(launcher_fd, [path, *args], environment)
