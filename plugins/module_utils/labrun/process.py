@@ -110,10 +110,6 @@ class Prepared:
         self.initial_cpus, self.final_cpus = _affinity(process) if joining else ([], [])
         self.sysctls = [] if joining else _prepare_sysctls(linux)
 
-    def needs_proc(self) -> bool:
-        """Whether open_host_files() and sysctl.write_all() have anything to write below /proc."""
-        return bool(self.lsm or self.sysctls)
-
 
 def _environment(entries: list[str]) -> dict[bytes, bytes]:
     """The env array as a dict: of a name that stands twice the last one counts, in its place, as in runc."""
@@ -172,11 +168,23 @@ def set_initial_affinity(prepared: Prepared) -> None:
         scheduling.set_affinity(prepared.initial_cpus, "process.execCPUAffinity.initial")
 
 
+def open_proc(prepared: Prepared) -> int:
+    """The root of the host's procfs where anything is to be written to it, else -1; the caller closes it.
+
+    For exec it is opened before the container's mount namespace is joined. Raises OcilabError, KernelRefused.
+    """
+    if not prepared.lsm and not prepared.sysctls:
+        return -1
+    from ..linux import procfs
+
+    return procfs.open_root()
+
+
 def open_host_files(prepared: Prepared, proc_fd: int) -> None:
     """What the child must open while it has the host's /proc: to be called before pivot_root.
 
-    proc_fd: of procfs.open_root(), or -1 where prepared.needs_proc() is false. The process is made non-dumpable as
-    well: nobody in the container may look into it or take hold of its files (case R04). Raises KernelRefused.
+    proc_fd: of open_proc(). The process is made non-dumpable as well: nobody in the container may look into it or take
+    hold of its files (case R04). Raises KernelRefused.
     """
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0, "PR_SET_DUMPABLE")
     if prepared.lsm:
