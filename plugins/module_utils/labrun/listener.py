@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 
 from ..linux import seccomp, syscalls
+from ..linux.errors import OcilabError
 from ..spec import document
 from ..spec.runtime import VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any
 
 TAKEN = b"2"
 
@@ -29,21 +30,21 @@ def give(report_fd: int, answer_fd: int, listener: int) -> None:
         os._exit(1)  # the runtime was killed
 
 
-def forward(
-    pid: int, number: int, prepared: seccomp.Prepared, state: dict[str, Any], taken: Callable[[], None]
-) -> None:
+def forward(pid: int, number: int, prepared: seccomp.Prepared | None, state: dict[str, Any], answer_fd: int) -> None:
     """In the runtime: take the listener that process pid holds as that number, and send it to the agent.
 
-    state is that of the container (runtime.md); taken() lets the child go on. Raises KernelRefused.
+    state is that of the container (runtime.md); the child waits on the other end of answer_fd. Raises OcilabError.
     """
+    if not prepared:
+        raise OcilabError("the container's init reports a seccomp listener that no profile asks for")
     pidfd = syscalls.pidfd_open(pid)
     try:
         listener = seccomp.take_listener(pidfd, number)
     finally:
         os.close(pidfd)
     try:
-        taken()
-        message = {"ociVersion": VERSION, "fds": ["seccompFd"], "pid": pid}
+        os.write(answer_fd, TAKEN)
+        message: dict[str, Any] = {"ociVersion": VERSION, "fds": ["seccompFd"], "pid": pid}
         if prepared.metadata:
             message["metadata"] = prepared.metadata
         seccomp.send_listener(listener, prepared, document.dump(dict(message, state=state)))

@@ -267,7 +267,8 @@ def reset_affinity() -> None:
 
 def getcwd() -> bytes:
     """getcwd(2) itself: "(unreachable)/..." for a directory outside the root, for which libraries look further."""
-    return _path_buffer.raw[: raw("getcwd", ctypes.addressof(_path_buffer), len(_path_buffer)) - 1]
+    length = raw("getcwd", ctypes.addressof(_path_buffer), len(_path_buffer))
+    return _path_buffer.raw[: length - 1]
 
 
 _NO_HANDLER = ctypes.create_string_buffer(32)  # struct sigaction of the kernel: SIG_DFL, no flags, an empty mask
