@@ -240,11 +240,6 @@ def pidfd_open(pid: int) -> int:
     return raw("pidfd_open", pid, 0)
 
 
-def pidfd_getfd(pidfd: int, fd: int) -> int:
-    """pidfd_getfd(2): a close-on-exec duplicate of the process's descriptor fd."""
-    return trace.call("pidfd_getfd", (pidfd, fd), raw, "pidfd_getfd", pidfd, fd, 0)
-
-
 def pidfd_send_signal(pidfd: int, signal: int) -> None:
     """pidfd_send_signal(2)."""
     trace.call("pidfd_send_signal", (pidfd, signal), raw, "pidfd_send_signal", pidfd, signal, 0, 0)
