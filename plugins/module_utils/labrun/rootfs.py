@@ -12,284 +12,212 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 
-from ..linux import mounts, paths, syscalls, trace
-from ..linux.errors import InvalidInput, KernelRefused
+from ..linux import mounts, paths, syscalls
+from ..linux.errors import InvalidInput, KernelRefused, Unsupported
+from . import devices, entries, masks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# config-linux.md, default devices: name -> (major, minor)
-_DEFAULT_DEVICES = {
-    "null": (1, 3),
-    "zero": (1, 5),
-    "full": (1, 7),
-    "random": (1, 8),
-    "urandom": (1, 9),
-    "tty": (5, 0),
-}
-_DEVICE_LINKS = (
-    ("fd", "/proc/self/fd"),
-    ("stdin", "/proc/self/fd/0"),
-    ("stdout", "/proc/self/fd/1"),
-    ("stderr", "/proc/self/fd/2"),
-    ("ptmx", "pts/ptmx"),
-)
-_TYPES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
-_HINTS = {
-    ("proc", errno.EPERM): "the container has no pid namespace of its own; add one or bind /proc from the host",
-    ("sysfs", errno.EPERM): "the container has no network namespace of its own; add one or bind /sys from the host",
-    ("mqueue", errno.EPERM): "the container has no ipc namespace of its own; add one",
-    ("overlay", errno.EINVAL): "an overlay on an overlay may be refused; use a directory on another file system",
-}
+_PRIVATE = syscalls.MS_REC | syscalls.MS_PRIVATE
+_SLAVE = syscalls.MS_REC | syscalls.MS_SLAVE
+_SELINUX = "/sys/fs/selinux/enforce"
 
 
-def build_rootfs(config: dict[str, Any], rootfs: str, cgroup_mounts: list[Any]) -> None:
-    """Mounts, devices, masked and read-only paths of config, then pivot_root into rootfs (an absolute path).
+class Built:
+    """The root filesystem while it is being built.
 
-    cgroup_mounts is what Cgroup.mounts_for_container() returned. Raises KernelRefused and InvalidInput.
+    root_fd: its root, in which every path is resolved; base: its path; readonly: (descriptor, path) of the mounts that
+    become read-only at the end; pty: of linux/terminal.py, for a process with a terminal, or None.
+    """
+
+    def __init__(self, root_fd: int, label: str) -> None:
+        self.root_fd = root_fd
+        self.base = paths.location(root_fd)
+        self.label = label
+        self.readonly: list[tuple[int, str]] = []
+        self.pty: Any = None
+
+
+def prepare(config: dict[str, Any], name: str) -> None:
+    """In the runtime, before anything is made: refuse what cannot be done, and load what only some mounts need (R22).
+
+    name is the path of the configuration, for errors. Raises InvalidInput and Unsupported.
     """
     linux = config.get("linux") or {}
+    propagation = linux.get("rootfsPropagation")
+    if propagation and propagation not in mounts.PROPAGATION:
+        message = "%s: linux.rootfsPropagation: %r is not one of %s"
+        raise InvalidInput(message % (name, propagation, ", ".join(mounts.PROPAGATION)))
+    if linux.get("mountLabel") and not os.path.exists(_SELINUX):
+        raise Unsupported("%s: linux.mountLabel: SELinux is not enabled on this host; remove the label" % name)
+    for index, item in enumerate(config.get("mounts") or []):
+        entries.prepare(item, "%s: mounts[%d]" % (name, index))
+    if config["process"].get("terminal"):
+        from ..linux import terminal  # type: ignore[attr-defined] # noqa: F401
+
+
+def mount_all(plan: Any, sources: dict[int, int]) -> Built:
+    """All mounts and devices of plan.config (create.Plan), on plan.rootfs; the hooks of createContainer fit behind it.
+
+    sources: index in mounts -> descriptor that sources.send() made, for those that sources.needed() named.
+    Raises KernelRefused and InvalidInput.
+    """
+    config = plan.config
+    linux = config.get("linux") or {}
     os.umask(0)
-    root_fd = _isolate(rootfs)
-    for item in config.get("mounts") or []:
-        if item.get("type") == "cgroup":
-            # Without a cgroup namespace of its own it would see the host's whole tree: only its own part is bound.
-            _mount_cgroups(root_fd, item, cgroup_mounts, not _has_new_namespace(linux, "cgroup"))
-        else:
-            _mount(root_fd, item)
-    _make_devices(root_fd, linux.get("devices") or [], _has_new_namespace(linux, "user"))
-    _mask(root_fd, linux.get("maskedPaths") or [])
-    for path in linux.get("readonlyPaths") or []:
-        _make_readonly(root_fd, path)
-    os.close(paths.mkdirs_in_root(root_fd, config["process"]["cwd"]))
+    built = Built(_isolate(plan, linux.get("rootfsPropagation")), linux.get("mountLabel") or "")
+    entry = entries.Entries(built, plan, linux)
+    for index, item in enumerate(config.get("mounts") or []):
+        entry.mount(item, sources.get(index, -1))
+    if devices.are_wanted(config):
+        devices.make(built.root_fd, linux)
+    if config["process"].get("terminal"):
+        built.pty = devices.open_console(built.root_fd)
+    return built
+
+
+def enter_root(plan: Any, built: Built) -> None:
+    """What is done when all is mounted, and then the way in. Raises KernelRefused, InvalidInput."""
+    config = plan.config
+    linux = config.get("linux") or {}
+    root_fd = built.root_fd
+    masks.mask(root_fd, linux.get("maskedPaths") or [], built.label)
+    masks.make_readonly(root_fd, linux.get("readonlyPaths") or [])
+    _make_cwd(root_fd, config["process"]["cwd"])
+    for mount_fd, shown in built.readonly:
+        _readonly(mount_fd, shown)
+    if devices.are_wanted(config):
+        devices.replace_null_streams(root_fd)
     if config["root"].get("readonly"):
-        _refuse("mount", "the root filesystem read-only", mounts.remount_bind, root_fd, "/", syscalls.MS_RDONLY)
-    _enter(root_fd)
+        _readonly(root_fd, "the root filesystem")
+    _enter(plan, built, linux.get("rootfsPropagation") or "")
 
 
-def _has_new_namespace(linux: dict[str, Any], kind: str) -> bool:
-    return any(item["type"] == kind and not item.get("path") for item in linux.get("namespaces") or [])
-
-
-def _refuse(call: str, target: str, function: Any, *arguments: Any) -> Any:
-    """function(*arguments), with an OSError as the KernelRefused that names call and target."""
+def _make_cwd(root_fd: int, cwd: str) -> None:
     try:
-        return function(*arguments)
+        os.close(paths.mkdirs_in_root(root_fd, cwd))
     except OSError as error:
-        raise KernelRefused(call, target, error.errno) from None
+        raise KernelRefused("mkdir", "process.cwd " + cwd, error.errno) from None
 
 
-def _isolate(rootfs: str) -> int:
-    """Cut mount events off from the host and make rootfs a mount of its own, as pivot_root(2) wants; its descriptor."""
-    slave = syscalls.MS_REC | syscalls.MS_SLAVE
+def _readonly(mount_fd: int, shown: str) -> None:
     try:
-        syscalls.mount(b"", b"/", b"", slave)
+        mounts.make_readonly(mount_fd, shown)
+    except OSError as error:
+        raise KernelRefused("mount", shown + " read-only", error.errno) from None
+
+
+def _has_own_mounts(plan: Any) -> bool:
+    """Whether the mount namespace is the container's alone, so that its root may be changed."""
+    return "mount" in plan.new_kinds
+
+
+def _isolate(plan: Any, propagation: str | None) -> int:
+    """Cut mount events off from the host and make rootfs a mount of its own, as pivot_root(2) wants; its descriptor.
+
+    In a mount namespace that others use too only what lies below rootfs is changed.
+    """
+    path = os.fsencode(plan.rootfs)
+    own = _has_own_mounts(plan)
+    if own:
+        _set_all(mounts.PROPAGATION[propagation] if propagation else _SLAVE)
+        if propagation:
+            _make_parent_private(path)
+    target_fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        root_fd = syscalls.open_tree(target_fd, b"", True, plan.rootfs)
+        syscalls.move_mount(root_fd, target_fd, plan.rootfs)
+        if not own:
+            mounts.set_propagation(root_fd, plan.rootfs, _PRIVATE)
+    except OSError as error:
+        raise KernelRefused("mount", "the root filesystem " + plan.rootfs, error.errno) from None
+    os.close(target_fd)
+    return root_fd
+
+
+def _set_all(flags: int) -> None:
+    try:
+        syscalls.mount(b"", b"/", b"", flags)
     except OSError as error:
         hint = "in a chroot whose root is no mount no container can start: bind it on itself and pivot_root into it"
         raise KernelRefused("mount", "/ as rslave", error.errno, hint if error.errno == errno.EINVAL else "") from None
-    bind = syscalls.MS_BIND | syscalls.MS_REC
-    path = os.fsencode(rootfs)
-    _refuse("mount", "the root filesystem " + rootfs, syscalls.mount, path, path, b"", bind)
-    return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def _mount(root_fd: int, item: dict[str, Any]) -> None:
-    destination = item["destination"]
-    options = mounts.Options(item.get("options") or [])
-    kind = item.get("type") or ("none" if options.is_bind else "")
-    if kind in ("bind", "rbind"):
-        options.flags |= syscalls.MS_BIND | (syscalls.MS_REC if kind == "rbind" else 0)
-    source = item.get("source") or "none"
-    try:
-        target_fd = _target(root_fd, destination, kind, source if options.is_bind else "")
-        mounts.mount_at(source, target_fd, destination, kind, options)
-        os.close(target_fd)
-        extra = options.flags & ~(syscalls.MS_BIND | syscalls.MS_REC)
-        if options.propagation or (options.is_bind and extra):
-            mounted_fd = paths.open_in_root(root_fd, destination, os.O_PATH)
-            if options.is_bind and extra:
-                mounts.remount_bind(mounted_fd, destination, extra)
-            for flags in options.propagation:
-                mounts.set_propagation(mounted_fd, destination, flags)
-            os.close(mounted_fd)
-    except OSError as error:
-        what = "%s on %s" % (source if options.is_bind else kind, destination)
-        raise KernelRefused("mount", what, error.errno, _HINTS.get((str(kind), error.errno or 0), "")) from None
-
-
-def _target(root_fd: int, destination: str, kind: str, bind_source: str) -> int:
-    """A descriptor of the mount point inside the root filesystem, which is made when it is missing."""
-    if kind in ("proc", "sysfs") or destination.strip("/") in ("proc", "sys", "dev"):
-        _refuse_symlink(root_fd, destination)
-    if bind_source and not stat.S_ISDIR(os.stat(bind_source).st_mode):
-        parent, _slash, _name = destination.rstrip("/").rpartition("/")
-        os.close(paths.mkdirs_in_root(root_fd, parent or "/"))
+def _make_parent_private(path: bytes) -> None:
+    """The mount that rootfs lies on: were it shared, the container's root would be mounted on the host as well."""
+    while True:
         try:
-            return paths.open_in_root(root_fd, destination, os.O_PATH)
-        except FileNotFoundError:
-            os.close(paths.open_in_root(root_fd, destination, os.O_CREAT | os.O_WRONLY, 0o644))
-            return paths.open_in_root(root_fd, destination, os.O_PATH)
-    return paths.mkdirs_in_root(root_fd, destination)
-
-
-def _refuse_symlink(root_fd: int, destination: str) -> None:
-    """/proc, /sys and /dev of an image must be what they are called (cases R05 and R06)."""
-    try:
-        os.close(paths.open_beneath(root_fd, destination.strip("/"), os.O_PATH))
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EXDEV):
-            raise InvalidInput("root filesystem: %s is or passes a symbolic link; make it a directory" % destination)
-        raise
-
-
-def _mount_cgroups(root_fd: int, item: dict[str, Any], cgroup_mounts: list[Any], bind: bool) -> None:
-    """The container's cgroups at the destination: one cgroup2 mount, or a tmpfs with a mount for each v1 hierarchy."""
-    destination = item["destination"]
-    options = mounts.Options([word for word in item.get("options") or [] if word != "ro"])
-    readonly = "ro" in (item.get("options") or [])
-    if len(cgroup_mounts) == 1 and not cgroup_mounts[0].name:
-        _mount_hierarchy(root_fd, destination, cgroup_mounts[0], options.flags, readonly, bind)
-        return
-    tmpfs = {"destination": destination, "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev", "mode=755"]}
-    _mount(root_fd, dict(tmpfs))
-    for entry in cgroup_mounts:
-        _mount_hierarchy(root_fd, destination + "/" + entry.name, entry, options.flags, readonly, bind)
-        for link in entry.links:
-            trace.call(
-                "symlinkat", (entry.name, destination + "/" + link), _symlink, root_fd, destination, link, entry.name
-            )
-    if readonly:
-        fd = paths.open_in_root(root_fd, destination, os.O_PATH)
-        _refuse("mount", destination + " read-only", mounts.remount_bind, fd, destination, syscalls.MS_RDONLY)
-        os.close(fd)
-
-
-def _symlink(root_fd: int, directory: str, name: str, target: str) -> None:
-    fd = paths.open_in_root(root_fd, directory, os.O_PATH | os.O_DIRECTORY)
-    try:
-        os.symlink(target, name, dir_fd=fd)
-    except FileExistsError:
-        pass
-    finally:
-        os.close(fd)
-
-
-def _mount_hierarchy(root_fd: int, destination: str, entry: Any, flags: int, readonly: bool, bind: bool) -> None:
-    """Mounted in the container's cgroup namespace, a hierarchy shows the container's own cgroup as its root."""
-    fd = paths.mkdirs_in_root(root_fd, destination)
-    try:
-        if bind:
-            syscalls.mount(os.fsencode(entry.directory), paths.fd_path(fd), b"", syscalls.MS_BIND, b"", destination)
-            flags |= syscalls.MS_RDONLY if readonly else 0
-        else:
-            data = entry.options.encode()
-            syscalls.mount(b"cgroup", paths.fd_path(fd), entry.kind.encode(), flags, data, destination)
-            flags = syscalls.MS_RDONLY if readonly else 0
-        if flags:
-            mounted_fd = paths.open_in_root(root_fd, destination, os.O_PATH)
-            mounts.remount_bind(mounted_fd, destination, flags)
-            os.close(mounted_fd)
-    except OSError as error:
-        raise KernelRefused("mount", "%s on %s" % (entry.kind, destination), error.errno) from None
-    finally:
-        os.close(fd)
-
-
-def _make_devices(root_fd: int, extra: list[dict[str, Any]], by_bind: bool) -> None:
-    """The default devices, then those of linux.devices; in a user namespace, which has no mknod, as bind mounts."""
-    _refuse_symlink(root_fd, "/dev")
-    directory = paths.mkdirs_in_root(root_fd, "/dev")
-    for name, (major, minor) in _DEFAULT_DEVICES.items():
-        default = {"type": "c", "path": "/dev/" + name, "major": major, "minor": minor, "fileMode": 0o666}
-        _make_device(root_fd, directory, name, default, by_bind)
-    os.close(directory)
-    for name, target in _DEVICE_LINKS:
-        trace.call("symlinkat", (target, "/dev/" + name), _symlink, root_fd, "/dev", name, target)
-    for node in extra:
-        parent, _slash, name = node["path"].rpartition("/")
-        directory = paths.mkdirs_in_root(root_fd, parent or "/")
-        _make_device(root_fd, directory, name, node, by_bind)
-        os.close(directory)
-
-
-def _make_device(root_fd: int, directory: int, name: str, node: dict[str, Any], by_bind: bool) -> None:
-    if by_bind:
-        _mount(root_fd, {"destination": node["path"], "type": "bind", "source": node["path"], "options": ["bind"]})
-        return
-    mode = _TYPES[node["type"]] | node.get("fileMode", 0o666)
-    number = os.makedev(node.get("major", 0), node.get("minor", 0))
-    shown = (node["path"], "0%o" % mode, "%d:%d" % (node.get("major", 0), node.get("minor", 0)))
-    try:
-        trace.call("mknodat", shown, _mknod, directory, name, mode, number)
-        if node.get("uid") or node.get("gid"):
-            os.chown(name, node.get("uid", 0), node.get("gid", 0), dir_fd=directory, follow_symlinks=False)
-    except FileExistsError:
-        present = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        if stat.S_IFMT(present.st_mode) != stat.S_IFMT(mode) or present.st_rdev != number:
-            message = "root filesystem: %s exists and is not the device %s %s; remove it from the root filesystem"
-            raise InvalidInput(message % (node["path"], node["type"], shown[2])) from None
-    except OSError as error:
-        raise KernelRefused("mknod", node["path"], error.errno) from None
-
-
-def _mknod(directory: int, name: str, mode: int, number: int) -> None:
-    os.mknod(name, mode, number, dir_fd=directory)
-
-
-def _mask(root_fd: int, masked: list[str]) -> None:
-    """Hide each existing path: a directory under an empty read-only tmpfs, a file under the container's /dev/null."""
-    if not masked:
-        return
-    null_fd = paths.open_beneath(root_fd, "dev/null", os.O_PATH)
-    null = os.fstat(null_fd)
-    if not stat.S_ISCHR(null.st_mode) or null.st_rdev != os.makedev(1, 3):  # case R07
-        raise InvalidInput("root filesystem: /dev/null is not the null device; it cannot mask paths")
-    for path in masked:
-        try:
-            fd = paths.open_in_root(root_fd, path, os.O_PATH)
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR):
-                continue
-            raise KernelRefused("open", path, error.errno) from None
-        is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
-        if is_directory:
-            target = paths.fd_path(fd)
-            arguments = (b"tmpfs", target, b"tmpfs", syscalls.MS_RDONLY, b"size=0k,nr_inodes=2", path)
-        else:
-            arguments = (paths.fd_path(null_fd), paths.fd_path(fd), b"", syscalls.MS_BIND, b"", path)
-        _refuse("mount", "a mask on " + path, syscalls.mount, *arguments)
-        os.close(fd)
-    os.close(null_fd)
-
-
-def _make_readonly(root_fd: int, path: str) -> None:
-    try:
-        fd = paths.open_in_root(root_fd, path, os.O_PATH)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            syscalls.mount(b"", path, b"", syscalls.MS_PRIVATE)
             return
-        raise KernelRefused("open", path, error.errno) from None
-    itself = paths.fd_path(fd)
-    bind = syscalls.MS_BIND | syscalls.MS_REC
-    _refuse("mount", "%s on itself" % path, syscalls.mount, itself, itself, b"", bind, b"", path)
-    os.close(fd)
-    fd = paths.open_in_root(root_fd, path, os.O_PATH)
-    _refuse("mount", "%s read-only" % path, mounts.remount_bind, fd, path, syscalls.MS_RDONLY)
-    os.close(fd)
+        except OSError as error:
+            if error.errno != errno.EINVAL or path == b"/":  # EINVAL: path is no mount
+                raise KernelRefused("mount", "%s as private" % os.fsdecode(path), error.errno) from None
+        path = path.rpartition(b"/")[0] or b"/"
 
 
-def _enter(root_fd: int) -> None:
-    """pivot_root onto the root itself: the old root lies below the new one and is then taken away (pivot_root(2))."""
+def _enter(plan: Any, built: Built, propagation: str) -> None:
     try:
-        os.fchdir(root_fd)
-        os.close(root_fd)
-        syscalls.pivot_root(b".", b".")
-        syscalls.umount(b".", syscalls.MNT_DETACH)
-        os.chdir("/")
+        os.fchdir(built.root_fd)
+        if not _has_own_mounts(plan):
+            _chroot(built.root_fd)
+        elif plan.no_pivot:
+            _move(built)
+        else:
+            _pivot(built.root_fd, bool(propagation))
+        # Only now: a shared root could not have been entered.
+        if propagation and not mounts.PROPAGATION[propagation] & (syscalls.MS_PRIVATE | syscalls.MS_SLAVE):
+            syscalls.mount(b"", b"/", b"", mounts.PROPAGATION[propagation])
     except OSError as error:
-        raise KernelRefused("pivot_root", "the root filesystem", error.errno) from None
+        hint = ""
+        if error.errno == errno.EINVAL and not plan.no_pivot:
+            hint = "where / is the initial ramfs it cannot be done; use --no-pivot"
+        raise KernelRefused("pivot_root", "the root filesystem", error.errno, hint) from None
+
+
+def _pivot(root_fd: int, detach_events: bool) -> None:
+    """pivot_root onto the root itself: the old root lies below the new one and is then taken away (pivot_root(2))."""
+    os.close(root_fd)
+    syscalls.pivot_root(b".", b".")
+    if detach_events:  # else taking away the old root would unmount the host's own file systems
+        syscalls.mount(b"", b".", b"", _SLAVE)
+    syscalls.umount(b".", syscalls.MNT_DETACH)
+    os.chdir("/")
+
+
+def _chroot(root_fd: int) -> None:
+    os.close(root_fd)
+    os.chroot(".")
+    os.chdir("/")
+
+
+def _move(built: Built) -> None:
+    """The root filesystem over / (runc's --no-pivot), for a root that cannot be pivoted; the old one stays below it.
+
+    The host's own procfs and sysfs are taken away first: while they can be reached, the kernel lets the container mount
+    new ones without masks.
+    """
+    for entry in mounts.table():
+        target = os.fsencode(entry["target"])
+        inside = target == built.base or target.startswith(built.base + b"/")
+        if entry["root"] == "/" and entry["kind"] in ("proc", "sysfs") and not inside:
+            _take_away(target)
+    _attach_over_root(built.root_fd)
+    _chroot(built.root_fd)
+
+
+def _take_away(target: bytes) -> None:
+    try:
+        syscalls.umount(target, syscalls.MNT_DETACH)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return  # it lay below one that was taken away
+        syscalls.mount(b"tmpfs", target, b"tmpfs", 0)
+
+
+def _attach_over_root(root_fd: int) -> None:
+    slash = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    syscalls.move_mount(root_fd, slash, "/")
+    os.close(slash)

@@ -24,14 +24,19 @@ class _OpenHow(ctypes.Structure):
 
 
 _SIZE = ctypes.sizeof(_OpenHow)
+_hows: dict[tuple[int, int, int], tuple[_OpenHow, object]] = {}
 
 
 def _openat2(dir_fd: int, path: str, flags: int, mode: int, resolve: int) -> int:
-    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
+    key = (flags, mode, resolve)
+    known = _hows.get(key)
+    if known is None:
+        how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
+        known = _hows[key] = (how, ctypes.byref(how))
     encoded = os.fsencode(path) or b"."
     for _attempt in range(_RETRIES):
         try:
-            return syscalls.raw("openat2", dir_fd, encoded, ctypes.byref(how), _SIZE)
+            return syscalls.openat2(dir_fd, encoded, known[1], _SIZE)
         except OSError as error:
             # EAGAIN: a rename or a mount meanwhile, so that the kernel could not prove that the path stays inside.
             if error.errno != errno.EAGAIN:
@@ -55,24 +60,61 @@ def open_beneath(dir_fd: int, path: str, flags: int, mode: int = 0) -> int:
 def mkdirs_in_root(root_fd: int, path: str, mode: int = 0o755) -> int:
     """Open the directory at path inside the root (O_PATH), making what is missing. Raises OSError.
 
-    A missing part behind '..' is refused (EINVAL): where it would lie depends on what is made before it.
+    A missing part behind '..' is refused (EINVAL): where it would lie depends on what is made before it; so is a
+    symbolic link that leads nowhere (ENOTDIR).
     """
     flags = os.O_PATH | os.O_DIRECTORY
     try:
         return open_in_root(root_fd, path, flags)
     except FileNotFoundError:
         pass
+    parent, name = split(path)
+    parent_fd = mkdirs_in_root(root_fd, parent, mode)
+    try:
+        try:
+            os.mkdir(name, mode, dir_fd=parent_fd)
+        except FileExistsError:
+            pass  # made meanwhile, or a dangling link, which the next open refuses
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
+    finally:
+        os.close(parent_fd)
+
+
+def make_file_in_root(root_fd: int, path: str) -> int:
+    """Open the file at path inside the root (O_PATH), making what is missing, an empty file last. Raises OSError."""
+    try:
+        return open_in_root(root_fd, path, os.O_PATH)
+    except FileNotFoundError:
+        pass
+    parent, name = split(path)
+    parent_fd = mkdirs_in_root(root_fd, parent)
+    try:
+        return make_file_at(parent_fd, name, 0o644)
+    finally:
+        os.close(parent_fd)
+
+
+def make_file_at(directory_fd: int, name: str, mode: int) -> int:
+    """Open the entry of that name in the directory (O_PATH, no link is followed), making an empty file when missing."""
+    flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode, dir_fd=directory_fd))
+    except FileExistsError:
+        pass
+    return os.open(name, flags, dir_fd=directory_fd)
+
+
+def split(path: str) -> tuple[str, str]:
+    """(parent, name) of a path that is to be made. Raises OSError (EINVAL) where its last part is none or '..'."""
     parent, _slash, name = path.rstrip("/").rpartition("/")
     if name in ("", ".", ".."):
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
-    parent_fd = mkdirs_in_root(root_fd, parent or "/", mode)
-    try:
-        os.mkdir(name, mode, dir_fd=parent_fd)
-    except FileExistsError:
-        pass  # made meanwhile, or a dangling link, which the next open refuses
-    finally:
-        os.close(parent_fd)
-    return open_in_root(root_fd, path, flags)
+    return parent or "/", name
+
+
+def location(fd: int) -> bytes:
+    """The path of an open file as the kernel knows it now, from the caller's root (proc(5), /proc/PID/fd)."""
+    return os.readlink(fd_path(fd))
 
 
 def fd_path(fd: int) -> bytes:

@@ -16,29 +16,51 @@ from . import trace
 
 # Numbers by machine (asm/unistd.h); those from 424 on are the same everywhere.
 _BY_MACHINE = {
-    "x86_64": {"pivot_root": 155, "setns": 308, "unshare": 272, "keyctl": 250, "seccomp": 317, "bpf": 321},
-    "aarch64": {"pivot_root": 41, "setns": 268, "unshare": 97, "keyctl": 219, "seccomp": 277, "bpf": 280},
+    "x86_64": {
+        "rt_sigaction": 13,
+        "getcwd": 79,
+        "personality": 135,
+        "pivot_root": 155,
+        "sched_setaffinity": 203,
+        "set_mempolicy": 238,
+        "keyctl": 250,
+        "ioprio_set": 251,
+        "unshare": 272,
+        "setns": 308,
+        "sched_setattr": 314,
+        "seccomp": 317,
+        "bpf": 321,
+    },
+    "aarch64": {
+        "getcwd": 17,
+        "ioprio_set": 30,
+        "pivot_root": 41,
+        "personality": 92,
+        "unshare": 97,
+        "sched_setaffinity": 122,
+        "rt_sigaction": 134,
+        "keyctl": 219,
+        "set_mempolicy": 237,
+        "setns": 268,
+        "sched_setattr": 274,
+        "seccomp": 277,
+        "bpf": 280,
+    },
 }
-_BY_MACHINE["x86_64"].update(
-    rt_sigaction=13,
-    getcwd=79,
-    personality=135,
-    sched_setaffinity=203,
-    set_mempolicy=238,
-    ioprio_set=251,
-    sched_setattr=314,
-)
-_BY_MACHINE["aarch64"].update(
-    rt_sigaction=134,
-    getcwd=17,
-    personality=92,
-    sched_setaffinity=122,
-    set_mempolicy=237,
-    ioprio_set=30,
-    sched_setattr=274,
-)
-_SAME = {"pidfd_send_signal": 424, "pidfd_open": 434, "clone3": 435, "close_range": 436, "openat2": 437}
-_SAME.update(pidfd_getfd=438)
+_SAME = {
+    "pidfd_send_signal": 424,
+    "open_tree": 428,
+    "move_mount": 429,
+    "fsopen": 430,
+    "fsconfig": 431,
+    "fsmount": 432,
+    "pidfd_open": 434,
+    "clone3": 435,
+    "close_range": 436,
+    "openat2": 437,
+    "pidfd_getfd": 438,
+    "mount_setattr": 442,
+}
 
 MS_RDONLY = 0x1
 MS_NOSUID = 0x2
@@ -49,7 +71,16 @@ MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
 MS_SLAVE = 1 << 19
+MS_SHARED = 1 << 20
+MS_UNBINDABLE = 1 << 17
 MNT_DETACH = 2
+
+AT_FDCWD = -100
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+OPEN_TREE_CLONE = 1
+O_CLOEXEC = 0x80000
+MOUNT_ATTR_IDMAP = 0x100000
 
 CLONE_NEWTIME = 0x80
 CLONE_PARENT = 0x8000
@@ -131,6 +162,100 @@ def umount(target: bytes, flags: int = MNT_DETACH) -> None:
 
 def _do_umount(target: bytes, flags: int) -> None:
     _check(_umount2(target, flags))
+
+
+class _MountAttributes(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in ("attr_set", "attr_clr", "propagation", "userns_fd")]
+
+
+_file_syscall = _libc["syscall"]  # an object of its own, whose argument types ctypes need not guess at each call
+_file_syscall.restype = ctypes.c_long
+_file_syscall.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_long]
+_mount_syscall = _libc["syscall"]
+_mount_syscall.restype = ctypes.c_long
+_mount_syscall.argtypes = [
+    ctypes.c_long,
+    ctypes.c_long,
+    ctypes.c_char_p,
+    ctypes.c_long,
+    ctypes.c_char_p,
+    ctypes.c_long,
+]
+
+
+def openat2(dir_fd: int, path: bytes, how: object, size: int) -> int:
+    """openat2(2), Linux 5.6; how is a pointer to a struct open_how. Not traced: it changes nothing."""
+    return _check(_file_syscall(_numbers["openat2"], dir_fd, path, how, size))
+
+
+def open_tree(dir_fd: int, path: bytes, recursive: bool, shown: str = "") -> int:
+    """open_tree(2), Linux 5.2: a detached copy of the mount at path (with dir_fd, '' for dir_fd itself), close-on-exec.
+
+    A file descriptor of its root, as O_PATH. It goes when the descriptor is closed, unless move_mount attached it.
+    """
+    flags = OPEN_TREE_CLONE | O_CLOEXEC | AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
+    words = "OPEN_TREE_CLONE" + ("|AT_RECURSIVE" if recursive else "")
+    name = shown or path.decode("utf-8", "replace")
+    return trace.call("open_tree", (name, words), _do_open_tree, dir_fd, path, flags)
+
+
+def _do_open_tree(dir_fd: int, path: bytes, flags: int) -> int:
+    return _check(_mount_syscall(_numbers["open_tree"], dir_fd, path, flags, None, 0))
+
+
+def move_mount(mount_fd: int, target_fd: int, shown: str) -> None:
+    """move_mount(2), Linux 5.2: attach the mount to the open file or directory, by their descriptors alone."""
+    trace.call("move_mount", (shown,), _do_move_mount, mount_fd, target_fd)
+
+
+def _do_move_mount(mount_fd: int, target_fd: int) -> None:
+    both_empty = 0x4 | 0x40  # MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH
+    _check(_mount_syscall(_numbers["move_mount"], mount_fd, b"", target_fd, b"", both_empty))
+
+
+def mount_setattr(
+    mount_fd: int, recursive: bool, set_bits: int, clear_bits: int, propagation: int, userns_fd: int, shown: str
+) -> None:
+    """mount_setattr(2), Linux 5.12, on the mount whose root mount_fd is. Raises OSError, ENOSYS on older kernels."""
+    words = (shown, hex(set_bits), hex(clear_bits), hex(propagation), "AT_RECURSIVE" if recursive else "")
+    attributes = _MountAttributes(set_bits, clear_bits, propagation, userns_fd)
+    trace.call("mount_setattr", words, _do_mount_setattr, mount_fd, recursive, attributes)
+
+
+def _do_mount_setattr(mount_fd: int, recursive: bool, attributes: _MountAttributes) -> None:
+    flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
+    size = ctypes.sizeof(attributes)
+    raw("mount_setattr", mount_fd, b"", flags, ctypes.byref(attributes), size)
+
+
+def fsopen(kind: bytes) -> int:
+    """fsopen(2), Linux 5.2: a close-on-exec file system context."""
+    return raw("fsopen", kind, 1)
+
+
+def fsconfig(context_fd: int, command: int, key: bytes | None, value: bytes | None) -> None:
+    """fsconfig(2): command is 0 for a flag, 1 for a string, 6 to create the superblock."""
+    raw("fsconfig", context_fd, command, key, value, 0)
+
+
+def fsmount(context_fd: int, attributes: int) -> int:
+    """fsmount(2): a detached mount of the created superblock, as open_tree gives one."""
+    return raw("fsmount", context_fd, 1, attributes)
+
+
+class _Statfs(ctypes.Structure):
+    _fields_ = [("f_type", ctypes.c_long), ("others", ctypes.c_long * 31)]
+
+
+_fstatfs = _libc.fstatfs
+_fstatfs.argtypes = [ctypes.c_int, ctypes.POINTER(_Statfs)]
+
+
+def filesystem_magic(fd: int) -> int:
+    """The number that tells the type of the file system that an open file is on (statfs(2), f_type)."""
+    result = _Statfs()
+    _check(_fstatfs(fd, ctypes.byref(result)))
+    return int(result.f_type)
 
 
 def pivot_root(new_root: bytes, put_old: bytes) -> None:
