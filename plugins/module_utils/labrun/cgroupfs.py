@@ -15,8 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_READONLY = 0x1
-
 
 def mount(entries: Any, destination: str, options: mounts.Options) -> None:
     """One cgroup2 mount, or a tmpfs with a mount for each v1 hierarchy; of entries.Entries. Raises OSError.
@@ -34,7 +32,7 @@ def mount(entries: Any, destination: str, options: mounts.Options) -> None:
 
 
 def _mount_v2(entries: Any, destination: str, options: mounts.Options, hierarchy: Any, bind: bool) -> None:
-    target_fd, _existed = entries.directory(destination, "cgroup2")
+    target = entries.directory(destination, "cgroup2")
     try:
         if not bind:
             try:
@@ -48,20 +46,20 @@ def _mount_v2(entries: Any, destination: str, options: mounts.Options, hierarchy
                 _hide(entries, destination)
                 return
             mount_fd = syscalls.open_tree(syscalls.AT_FDCWD, os.fsencode(hierarchy.directory), False)
-        entries.attach(mount_fd, target_fd, destination)
+        entries.attach(mount_fd, target, destination)
         mounts.change(mount_fd, destination, options)
         os.close(mount_fd)
     finally:
-        os.close(target_fd)
+        os.close(target.fd)
 
 
 def _mount_v1(entries: Any, destination: str, options: mounts.Options, hierarchies: list[Any], bind: bool) -> None:
     """The tmpfs is fresh and ours alone: names in it need no look-up that could be led astray."""
-    target_fd, _existed = entries.directory(destination, "tmpfs")
+    target = entries.directory(destination, "tmpfs")
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
     top_fd = mounts.new_filesystem("tmpfs", "tmpfs", flags, "mode=755")
-    entries.attach(top_fd, target_fd, destination)
-    os.close(target_fd)
+    entries.attach(top_fd, target, destination)
+    os.close(target.fd)
     for hierarchy in hierarchies:
         if bind and not hierarchy.directory:
             continue
@@ -97,6 +95,6 @@ def _mount_hierarchy(top_fd: int, destination: str, hierarchy: Any, options: mou
 
 def _hide(entries: Any, destination: str) -> None:
     """A container without cgroups of its own sees none: what a bound /sys may show of the host's is covered."""
-    target_fd, _existed = entries.directory(destination, "tmpfs")
-    mounts.mount_on("tmpfs", target_fd, destination, "tmpfs", syscalls.MS_RDONLY, "nr_blocks=1,nr_inodes=2")
-    os.close(target_fd)
+    target = entries.directory(destination, "tmpfs")
+    mounts.mount_on("tmpfs", target.fd, destination, "tmpfs", syscalls.MS_RDONLY, "nr_blocks=1,nr_inodes=2")
+    os.close(target.fd)

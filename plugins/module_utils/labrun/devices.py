@@ -176,10 +176,10 @@ def _refuse_link(fd: int, path: str) -> None:
         raise InvalidInput("root filesystem: %s is a symbolic link; remove it from the root filesystem" % path)
 
 
-def open_null(root_fd: int, flags: int) -> int:
-    """The container's /dev/null, which must be the null device (case R07). Raises InvalidInput and KernelRefused."""
+def open_null(root_fd: int) -> int:
+    """The container's /dev/null (O_PATH), which must be that device (R07). Raises InvalidInput and KernelRefused."""
     try:
-        fd = paths.open_in_root(root_fd, "/dev/null", flags)
+        fd = paths.open_in_root(root_fd, "/dev/null", os.O_PATH)
     except OSError as error:
         raise KernelRefused("open", "/dev/null", error.errno) from None
     null = os.fstat(fd)
@@ -194,8 +194,9 @@ def replace_null_streams(root_fd: int) -> None:
     on_null = [fd for fd in range(3) if _device(fd) == null]
     if not on_null:
         return
-    os.close(open_null(root_fd, os.O_PATH))
-    inside = open_null(root_fd, os.O_RDWR)
+    verified = open_null(root_fd)
+    inside = os.open(paths.fd_path(verified), os.O_RDWR | os.O_CLOEXEC)
+    os.close(verified)
     for fd in on_null:
         os.dup2(inside, fd)
     os.close(inside)

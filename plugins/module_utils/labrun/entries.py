@@ -42,13 +42,13 @@ _HINTS = {
     ("mqueue", errno.EPERM): "the container has no ipc namespace of its own; add one",
     ("overlay", errno.EINVAL): "an overlay on an overlay may be refused; use a directory on another file system",
     ("bind", errno.EPERM): "the mount is locked in this user namespace: what restricts it cannot be taken away",
-    ("bind", errno.ENOTDIR): "a directory goes on a directory, a file on a file; no link may lead nowhere",
+    ("bind", errno.ENOTDIR): "the destination, or something above it, is a file or a link that leads nowhere",
     ("", errno.ENODEV): "it needs a type, or the option bind",
     ("none", errno.ENODEV): "it needs a type, or the option bind",
 }
 
 
-def prepare(item: dict[str, Any], where: str) -> None:
+def prepare(item: dict[str, Any], where: str, has_user_namespace: bool) -> None:
     """In the runtime: refuse what the entry cannot mean, and load what it needs. Raises InvalidInput, Unsupported."""
     options = mounts.Options(item.get("options") or [])
     bind = is_bind(item, options)
@@ -62,6 +62,9 @@ def prepare(item: dict[str, Any], where: str) -> None:
         raise InvalidInput("%s: only a bind mount can have id mappings; remove them" % where)
     if bool(item.get("uidMappings")) != bool(item.get("gidMappings")):
         raise InvalidInput("%s: uidMappings and gidMappings come together; add the other" % where)
+    if options.id_map and not mapped and not has_user_namespace:
+        message = "%s.options: %s needs uidMappings and gidMappings, or a user namespace of the container; add them"
+        raise InvalidInput(message % (where, options.id_map))
     if options.copy_up:
         if item.get("type") != "tmpfs":
             raise InvalidInput("%s.options: tmpcopyup is for a tmpfs; remove it" % where)
@@ -75,6 +78,15 @@ def prepare(item: dict[str, Any], where: str) -> None:
 def is_bind(item: dict[str, Any], options: mounts.Options) -> bool:
     """Whether the entry shows something again rather than mount a file system (config.md, source)."""
     return options.is_bind or item.get("type") in ("bind", "rbind")
+
+
+class Target:
+    """A mount point: its descriptor, whether it existed before, whether it is the root itself."""
+
+    def __init__(self, fd: int, existed: bool, is_root: bool) -> None:
+        self.fd = fd
+        self.existed = existed
+        self.is_root = is_root
 
 
 class Entries:
@@ -108,25 +120,25 @@ class Entries:
 
     def _new(self, item: dict[str, Any], kind: str, options: mounts.Options) -> None:
         destination, source = item["destination"], item.get("source") or kind
-        target_fd, existed = self.directory(destination, kind)
+        target = self.directory(destination, kind)
         flags, data = options.flags, options.data
         later_readonly = flags & syscalls.MS_RDONLY and (kind == "tmpfs" or is_dev(destination))
         if later_readonly:  # mount points and devices are yet to be made in it
             flags &= ~syscalls.MS_RDONLY
-        if kind == "tmpfs" and existed and "mode=" not in data:
-            data = "mode=%04o%s" % (stat.S_IMODE(os.fstat(target_fd).st_mode), "," + data if data else "")
+        if kind == "tmpfs" and target.existed and "mode=" not in data:
+            data = "mode=%04o%s" % (stat.S_IMODE(os.fstat(target.fd).st_mode), "," + data if data else "")
         if self.built.label and kind not in _NO_LABEL:
             data += '%scontext="%s"' % ("," if data else "", self.built.label)
-        keep = later_readonly or options.propagation or options.copy_up or self._is_root(target_fd)
+        keep = later_readonly or options.propagation or options.copy_up or target.is_root
         if not keep:
-            mounts.mount_on(source, target_fd, destination, kind, flags, data)
+            mounts.mount_on(source, target.fd, destination, kind, flags, data)
         else:
             mount_fd = mounts.new_filesystem(kind, source, flags, data)
             if options.copy_up:
                 from . import copyup
 
-                copyup.copy(target_fd, mount_fd)
-            self.attach(mount_fd, target_fd, destination)
+                copyup.copy(target.fd, mount_fd)
+            self.attach(mount_fd, target, destination)
             for propagation in options.propagation:
                 mounts.set_propagation(mount_fd, destination, propagation)
             if later_readonly:
@@ -134,8 +146,10 @@ class Entries:
             elif mount_fd != self.built.root_fd:
                 os.close(mount_fd)
         if kind == "mqueue" and self.built.label:
-            os.setxattr(paths.fd_path(target_fd), "security.selinux", self.built.label.encode())
-        os.close(target_fd)
+            mounted_fd = paths.open_in_root(self.built.root_fd, destination, os.O_PATH)
+            os.setxattr(paths.fd_path(mounted_fd), "security.selinux", self.built.label.encode())
+            os.close(mounted_fd)
+        os.close(target.fd)
 
     def _bind(self, item: dict[str, Any], options: mounts.Options, source_fd: int) -> None:
         destination = item["destination"]
@@ -157,12 +171,14 @@ class Entries:
     def bind(self, mount_fd: int, destination: str) -> None:
         """Attach a detached mount, of a file or a directory, at a path that is made when it is missing."""
         if stat.S_ISDIR(os.fstat(mount_fd).st_mode):
-            target_fd, _existed = self.directory(destination, "bind", mount_fd)
+            target = self.directory(destination, "bind", mount_fd)
         else:
-            target_fd = paths.make_file_in_root(self.built.root_fd, destination)
-            self._check_place(target_fd, destination, "bind", mount_fd)
-        self.attach(mount_fd, target_fd, destination)
-        os.close(target_fd)
+            fd = paths.make_file_in_root(self.built.root_fd, destination)
+            if stat.S_ISDIR(os.fstat(fd).st_mode):
+                raise InvalidInput("mounts: %s: a file cannot be bound on a directory" % destination)
+            target = self._checked(fd, True, destination, "bind", mount_fd)
+        self.attach(mount_fd, target, destination)
+        os.close(target.fd)
 
     def _remount(self, item: dict[str, Any], options: mounts.Options) -> None:
         destination = item["destination"]
@@ -172,8 +188,8 @@ class Entries:
             mounts.set_propagation(target_fd, destination, propagation)
         os.close(target_fd)
 
-    def directory(self, destination: str, kind: str, source_fd: int = -1) -> tuple[int, bool]:
-        """(descriptor, whether it existed) of the mount point, a directory that is made when it is missing."""
+    def directory(self, destination: str, kind: str, source_fd: int = -1) -> Target:
+        """The mount point, a directory that is made when it is missing."""
         root_fd = self.built.root_fd
         existed = True
         if kind in ("proc", "sysfs") or is_dev(destination):
@@ -186,32 +202,25 @@ class Entries:
         if fd < 0:
             existed = False
             fd = paths.mkdirs_in_root(root_fd, destination)
-        self._check_place(fd, destination, kind, source_fd)
-        return fd, existed
+        return self._checked(fd, existed, destination, kind, source_fd)
 
-    def attach(self, mount_fd: int, target_fd: int, shown: str) -> None:
+    def attach(self, mount_fd: int, target: Target, shown: str) -> None:
         """Attach a detached mount; one on the root itself is the root from here on."""
-        on_root = self._is_root(target_fd)
-        syscalls.move_mount(mount_fd, target_fd, shown)
-        if on_root:
+        syscalls.move_mount(mount_fd, target.fd, shown)
+        if target.is_root:
             os.close(self.built.root_fd)
             self.built.root_fd = mount_fd
 
-    def _is_root(self, fd: int) -> bool:
-        return bool(paths.location(fd) == self.built.base)
-
-    def _check_place(self, fd: int, destination: str, kind: str, source_fd: int) -> None:
+    def _checked(self, fd: int, existed: bool, destination: str, kind: str, source_fd: int) -> Target:
         """Nothing may pass for procfs or cover a part of it, wherever links of the image lead (as runc; case R09)."""
         place = paths.location(fd)
         proc = self.built.base + b"/proc"
-        if place != proc and not place.startswith(proc + b"/"):
-            return
         if place == proc:
-            if kind == "proc" or (kind == "bind" and syscalls.filesystem_magic(source_fd) == _PROC_MAGIC):
-                return
-            raise InvalidInput("mounts: %s: only procfs may be mounted on /proc" % destination)
-        if os.fsdecode(place[len(proc) + 1 :]) not in _WITHIN_PROC:
+            if kind != "proc" and (kind != "bind" or syscalls.filesystem_magic(source_fd) != _PROC_MAGIC):
+                raise InvalidInput("mounts: %s: only procfs may be mounted on /proc" % destination)
+        elif place.startswith(proc + b"/") and os.fsdecode(place[len(proc) + 1 :]) not in _WITHIN_PROC:
             raise InvalidInput("mounts: %s: nothing may be mounted inside /proc" % destination)
+        return Target(fd, existed, place == self.built.base)
 
 
 def is_dev(destination: str) -> bool:

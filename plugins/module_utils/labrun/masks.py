@@ -23,7 +23,7 @@ def mask(root_fd: int, masked: list[str], label: str) -> None:
     """Hide each existing path: a directory under an empty read-only tmpfs, a file under the container's /dev/null."""
     if not masked:
         return
-    null_fd = devices.open_null(root_fd, os.O_PATH)
+    null_fd = devices.open_null(root_fd)
     null = paths.fd_path(null_fd)
     data = b"nr_blocks=1,nr_inodes=2" + (b',context="%s"' % label.encode() if label else b"")
     for path, fd in _existing(root_fd, masked):

@@ -53,8 +53,9 @@ def prepare(config: dict[str, Any], name: str) -> None:
         raise InvalidInput(message % (name, propagation, ", ".join(mounts.PROPAGATION)))
     if linux.get("mountLabel") and not os.path.exists(_SELINUX):
         raise Unsupported("%s: linux.mountLabel: SELinux is not enabled on this host; remove the label" % name)
+    has_user_namespace = any(item["type"] == "user" for item in linux.get("namespaces") or [])
     for index, item in enumerate(config.get("mounts") or []):
-        entries.prepare(item, "%s: mounts[%d]" % (name, index))
+        entries.prepare(item, "%s: mounts[%d]" % (name, index), has_user_namespace)
     if config["process"].get("terminal"):
         from ..linux import terminal  # type: ignore[attr-defined] # noqa: F401
 
@@ -180,8 +181,11 @@ def _enter(plan: Any, built: Built, propagation: str) -> None:
 def _pivot(root_fd: int, detach_events: bool) -> None:
     """pivot_root onto the root itself: the old root lies below the new one and is then taken away (pivot_root(2))."""
     os.close(root_fd)
+    old_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if detach_events else -1
     syscalls.pivot_root(b".", b".")
     if detach_events:  # else taking away the old root would unmount the host's own file systems
+        os.fchdir(old_fd)  # "." alone is the new root, though the old one covers it
+        os.close(old_fd)
         syscalls.mount(b"", b".", b"", _SLAVE)
     syscalls.umount(b".", syscalls.MNT_DETACH)
     os.chdir("/")

@@ -203,8 +203,9 @@ def _new_filesystem(kind: str, source: str, flags: int, data: str) -> int:
             syscalls.fsconfig(context, 1 if equals else 0, key.encode(), os.fsencode(value) if equals else None)
         syscalls.fsconfig(context, 6, None, None)
         attributes = 0
-        for flag, attribute, _replaced in _ATTRIBUTES:
-            attributes |= attribute if flags & flag else 0
+        for flag, attribute, replaced in _ATTRIBUTES:
+            if flags & flag:
+                attributes = attributes & ~replaced | attribute
         return syscalls.fsmount(context, attributes)
     finally:
         os.close(context)
