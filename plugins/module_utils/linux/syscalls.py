@@ -363,7 +363,7 @@ def _do_mark_close_on_exec(first: int) -> None:
                     pass  # the descriptor of the listing itself
 
 
-def filesystem_type(fd: int) -> int:
+def filesystem_magic(fd: int) -> int:
     """The magic number of the file system that the open file is on (statfs(2), f_type). Raises OSError."""
     buffer = ctypes.create_string_buffer(256)  # struct statfs is 120 bytes, its first member a long
     _check(_fstatfs(fd, buffer))

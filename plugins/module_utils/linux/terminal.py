@@ -93,7 +93,7 @@ def open_pty(root_fd: int) -> Pty:
             raise InvalidInput("root filesystem: /dev/pts is or passes a symbolic link; make it a directory") from None
         raise KernelRefused("open", "/dev/pts", error.errno, _HINT) from None
     try:
-        if syscalls.filesystem_type(directory) != _DEVPTS_SUPER_MAGIC:
+        if syscalls.filesystem_magic(directory) != _DEVPTS_SUPER_MAGIC:
             raise InvalidInput("process.terminal: /dev/pts is not a devpts; mount one on it, of type devpts")
         master = trace.call("openat2", ("/dev/pts/ptmx",), _open_ptmx, directory)
     except OSError as error:
