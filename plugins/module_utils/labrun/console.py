@@ -41,6 +41,25 @@ def check(wants_terminal: bool, detached: bool, socket_path: str) -> None:
         )
 
 
+def open_console(
+    process: dict[str, Any], detached: bool, socket_path: str, relays: list[Relay]
+) -> terminal.Console | None:
+    """What the child needs for the terminal of a process object; None where it asks for none.
+
+    Without a console socket the terminal is the caller's: the Relay for it is appended to relays. Raises OcilabError.
+    """
+    check(bool(process.get("terminal")), detached, socket_path)
+    if not process.get("terminal"):
+        return None
+    configured = process.get("consoleSize") or {}
+    size = (configured.get("height", 0), configured.get("width", 0)) if configured else None
+    if socket_path:
+        return terminal.Console(terminal.connect_console(socket_path), size)
+    relay = Relay()
+    relays.append(relay)
+    return terminal.Console(relay.child_socket, relay.size() or size)
+
+
 class Relay:
     """The container's terminal, copied to and from the caller's for as long as a process runs.
 
@@ -64,6 +83,13 @@ class Relay:
         modes[1] &= ~termios.ONLCR
         termios.tcsetattr(self.master_fd, termios.TCSANOW, modes)
         self.resize()
+
+    def size(self) -> tuple[int, int] | None:
+        """(rows, columns) of the caller's terminal."""
+        try:
+            return terminal.size(self.host_fd)
+        except OSError:
+            return None
 
     def resize(self) -> None:
         """Give the container's terminal the size of the caller's."""

@@ -79,6 +79,25 @@ class Pty:
         self.slave_fd = -1
 
 
+class Console:
+    """Where the master of a terminal that is yet to be made goes: a connected socket; and its size or None.
+
+    size: (rows, columns).
+    """
+
+    def __init__(self, socket_fd: int, size: tuple[int, int] | None) -> None:
+        self.socket_fd = socket_fd
+        self.size = size
+
+    def open(self, root_fd: int) -> Pty:
+        """Called by the child, once: a new terminal, see open_pty(), whose master is on its way."""
+        pty = open_pty(root_fd)
+        if self.size:
+            pty.set_size(*self.size)
+        pty.send_master(self.socket_fd)
+        return pty
+
+
 def open_pty(root_fd: int) -> Pty:
     """A new terminal of the devpts on /dev/pts of the root directory root_fd.
 
