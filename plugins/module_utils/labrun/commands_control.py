@@ -11,6 +11,7 @@ import os
 from ..linux.cgroups import limits
 from ..linux.errors import InvalidInput, OcilabError, Unsupported, WrongState
 from ..spec import document, fields, validate
+from ..spec.resources import resources as check_resources
 from . import container as life
 from .commands_inspect import cgroup_of
 from .options import Command
@@ -78,6 +79,7 @@ def update(parsed: Parsed, log: Log, _output: TextIO) -> int:
             raise Unsupported("%s: labrun does not support Intel RDT; remove the option" % option)
     source = parsed.options.get("--resources", "")
     asked = _read(source) if source else from_flags(parsed.options)
+    check_resources(asked, source or "update", log.debug)
     memory = asked.get("memory") or {}
     if memory.get("kernel") is not None or memory.get("kernelTCP") is not None:
         log.warn("Kernel memory settings are ignored and will be removed")
