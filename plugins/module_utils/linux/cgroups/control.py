@@ -16,15 +16,11 @@ import time
 
 from .. import files, syscalls, trace
 from ..errors import KernelRefused, OcilabError, Unsupported
+from .hierarchy import v2_directory
 
 _FREEZE_TIMEOUT_S = 10.0
 _PAUSE_S = 0.0005
 SIGKILL = 9
-
-
-def v2_directory(paths: dict[str, str]) -> str:
-    """The cgroup2 directory, '' where there is none."""
-    return paths.get("") or paths.get("unified") or ""
 
 
 def subdirectories(directory: str) -> list[str]:

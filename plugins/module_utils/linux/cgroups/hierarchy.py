@@ -114,6 +114,11 @@ def _inside(item: Hierarchy, path: str) -> str:
     return (item.mount_point + path[len(root) :]).rstrip("/")
 
 
+def v2_directory(paths: dict[str, str]) -> str:
+    """Of the directories of a cgroup by hierarchy name the one in cgroup2, '' where there is none."""
+    return paths.get("") or paths.get("unified") or ""
+
+
 def in_user_namespace() -> bool:
     """False in the initial user namespace, whose map is the identity of all ids."""
     try:

@@ -15,7 +15,7 @@ import os
 
 from .. import files, trace
 from ..errors import AlreadyExists, InvalidInput, KernelRefused, Unsupported, WrongState
-from . import control, devices, hierarchy, limits, v1
+from . import devices, hierarchy, limits, v1
 from .directory import Directory
 from .hierarchy import Hierarchy
 
@@ -138,6 +138,8 @@ class Cgroup:
         return self._made
 
     def _check_joinable(self, path: str) -> None:
+        from . import control
+
         present = control.processes([path])
         if present:
             message = "cgroup %s: exists already, with the processes %s; name another linux.cgroupsPath, or end them"
@@ -207,12 +209,12 @@ class Cgroup:
 
     def _prepare_v2(self, item: Hierarchy, path: str, resources: dict[str, Any]) -> None:
         """Controllers for it, all of them where v2 is alone as in runc, beside v1 those that are asked for."""
-        from . import v2
-
         wanted = item.controllers
         if self.host.mode != "v2":
             wanted = [part.v2_controller for part in limits.parts(resources) if part.v2_controller in item.controllers]
         if wanted:
+            from . import v2
+
             self._missing_controllers = v2.enable(item.mount_point, path, wanted)
         if os.path.dirname(path) != item.mount_point:
             self._join_threaded(path)
@@ -276,7 +278,7 @@ class Cgroup:
             if "devices" in item.controllers:
                 devices.write_rules(self.paths[item.name], rules)
                 return
-        directory = control.v2_directory(self.paths)
+        directory = hierarchy.v2_directory(self.paths)
         if directory:
             self._attach_program(directory, rules)
         elif not self.is_optional:
@@ -346,21 +348,31 @@ class Cgroup:
 
     def freeze(self) -> None:
         """Stop all processes. Raises Unsupported, KernelRefused, OcilabError."""
+        from . import control
+
         control.freeze(self.paths)
 
     def thaw(self) -> None:
         """Let them go on. Raises KernelRefused."""
+        from . import control
+
         control.thaw(self.paths)
 
     def is_frozen(self) -> bool:
+        from . import control
+
         return control.is_frozen(self.paths)
 
     def pids(self) -> list[int]:
         """The processes in it and in all cgroups below it, sorted."""
+        from . import control
+
         return sorted(control.processes(list(self.paths.values())))
 
     def kill(self, signal: int) -> None:
         """Send the signal to all of them; a frozen cgroup is thawed for SIGKILL. Raises KernelRefused."""
+        from . import control
+
         control.kill(self.paths, signal)
 
     def stats(self) -> dict[str, Any]:
@@ -395,11 +407,12 @@ class Cgroup:
         own = [path for path in self.paths.values() if path in made]
         busy = [path for path in own if not _rmdir(path)]
         joined = [path for path in self.paths.values() if path not in made]
-        if self._is_complete:
-            if busy or joined:
-                control.destroy(self.paths, _KILL_TIMEOUT_S)
+        if self._is_complete and (busy or joined):
+            from . import control
+
+            control.destroy(self.paths, _KILL_TIMEOUT_S)
             for path in busy:
-                control.remove_tree(path, control.v2_directory(self.paths), _REMOVE_TIMEOUT_S)
+                control.remove_tree(path, hierarchy.v2_directory(self.paths), _REMOVE_TIMEOUT_S)
         for path in reversed(made):
             if path not in own:
                 _rmdir(path)
