@@ -36,19 +36,20 @@ file = open(sys.argv.pop(1), "rb")
 file.seek({offset:8d})
 exec(marshal.load(file))' "$0" "$@"
 """
-# Runs with `file` open behind itself: a header, the code for one version of Python, the sources for any.
+# Runs with `file` open behind itself: a header, the code for one version of Python, the sources for any. Modules that
+# every start imports are taken apart at once, those that only a function imports are read when it does so.
 _START = """\
 import marshal, sys
 from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import MAGIC_NUMBER
-magic, size = marshal.load(file)
+magic, size, late_size = marshal.load(file)
 if magic == MAGIC_NUMBER:
     modules = marshal.loads(file.read(size))
+    late = file.tell()
 else:
     import zlib
-    file.seek(size, 1)
+    file.seek(size + late_size, 1)
     modules = marshal.loads(zlib.decompress(file.read()))
-file.close()
 class Finder:
     @staticmethod
     def find_spec(name, path=None, target=None):
@@ -62,6 +63,9 @@ class Finder:
         code = modules[module.__name__][1]
         if isinstance(code, str):
             code = compile(code, module.__name__, "exec", dont_inherit=True)
+        elif isinstance(code, tuple):
+            file.seek(late + code[0])
+            code = marshal.loads(file.read(code[1]))
         exec(code, module.__dict__)
 sys.meta_path.insert(0, Finder)
 from {package}.labrun.cli import entry
@@ -69,9 +73,10 @@ sys.exit(entry())
 """
 
 
-def sources() -> dict[str, tuple[bool, str]]:
+def sources(at_start: bool = False) -> dict[str, tuple[bool, str]]:
     """(is a package, source) of each module that the command can reach, by its dotted name.
 
+    at_start: only those that are imported when it starts, and not by a function later.
     They are read through the import system, so that this works from a checkout and from a module's archive alike.
     """
     own = __name__.rpartition(".")[0].rpartition(".")[0]
@@ -85,14 +90,15 @@ def sources() -> dict[str, tuple[bool, str]]:
         is_package = spec.submodule_search_locations is not None
         source = spec.loader.get_source(spec.name) or ""
         found[name] = (is_package, source)
-        waiting += [name.rpartition(".")[0], *_imported(name, source, is_package, own)]
+        waiting += [name.rpartition(".")[0], *_imported(name, source, is_package, own, at_start)]
     return {_PACKAGE + ("." + name if name else ""): module for name, module in found.items()}
 
 
-def _imported(name: str, source: str, is_package: bool, own: str) -> list[str]:
-    """The modules of this package that the source imports relatively, in functions too."""
+def _imported(name: str, source: str, is_package: bool, own: str, at_start: bool) -> list[str]:
+    """The modules of this package that the source imports relatively, in functions too unless at_start."""
     result = []
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    for node in tree.body if at_start else ast.walk(tree):
         if not isinstance(node, ast.ImportFrom) or not node.level:
             continue
         parts = name.split(".")
@@ -109,16 +115,47 @@ def _is_module(own: str, base: str, name: str) -> bool:
     return parent.submodule_search_locations is not None and find_spec(own + "." + name) is not None
 
 
+class _Bare(ast.NodeTransformer):
+    """Takes annotations away: nothing reads them when the command runs, and making them takes time at each start."""
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.annotation = None
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        return self.generic_visit(node)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        if node.value is None:
+            return ast.copy_location(ast.Pass(), node)
+        return ast.copy_location(ast.Assign(targets=[node.target], value=node.value), node)
+
+
+def _bare(source: str) -> ast.Module:
+    tree: ast.Module = ast.fix_missing_locations(_Bare().visit(ast.parse(source)))
+    return tree
+
+
 def build(interpreter: str) -> bytes:
     """The command's file for the interpreter's path; quick for the Python that runs this function."""
     found = sources()
-    code = {}
+    at_start = sources(at_start=True)
+    code: dict[str, Any] = {}
+    late = b""
     for name, (is_package, source) in found.items():
-        code[name] = (is_package, compile(source, name, "exec", dont_inherit=True, optimize=2))
+        compiled = compile(_bare(source), name, "exec", dont_inherit=True, optimize=2)
+        if name in at_start:
+            code[name] = (is_package, compiled)
+        else:
+            block = marshal.dumps(compiled)
+            code[name] = (is_package, (len(late), len(block)))
+            late += block
     start = _START.format(package=_PACKAGE)
-    compiled = marshal.dumps(code)
+    blocks = [marshal.dumps(code), late]
     # The start is source: it must run on any Python, and only then is known which one it is.
-    parts = [marshal.dumps(start, 2), marshal.dumps((MAGIC_NUMBER, len(compiled)), 2), compiled]
+    header: Any = (MAGIC_NUMBER, *(len(block) for block in blocks))
+    parts = [marshal.dumps(start, 2), marshal.dumps(header, 2), *blocks]
     parts.append(zlib.compress(marshal.dumps(found, 2), 9))
     offset = len(_SHELL.format(interpreter=interpreter, offset=0))
     return b"".join([_SHELL.format(interpreter=interpreter, offset=offset).encode("ascii"), *parts])
