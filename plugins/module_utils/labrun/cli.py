@@ -26,7 +26,7 @@ GLOBAL = Command(
     "",
     "run OCI containers without a daemon",
     {
-        "--root": "DIR  where the state of containers is kept (default: /run/labrun; $XDG_RUNTIME_DIR/labrun for a user)",
+        "--root": "DIR  where states are kept (default: /run/labrun; $XDG_RUNTIME_DIR/labrun for a user)",
         "--log": "FILE  write log lines to FILE (default: standard error)",
         "--log-format": "text|json  the format of log lines (default: text)",
         "--debug": "log debug lines",

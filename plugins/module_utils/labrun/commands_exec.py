@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from ..linux.errors import InvalidInput
 from ..spec import document
-from . import execute
 from . import container as life
+from . import execute
 from .commands_life import console_for, inherited, tell_pid, wait_forwarding
 from .options import Command
 

@@ -30,7 +30,7 @@ def _create(parsed: Parsed, log: Log, _output: TextIO) -> int:
 
 
 def create_container(parsed: Parsed, log: Log, detached: bool, relays: list[Any]) -> life.Container:
-    """Create as the options say, with its pid file and pidfd; where the caller's terminal is used, a Relay in relays."""
+    """Create as the options say; where the caller's own terminal is to be used, a Relay is appended to relays."""
     preserved = inherited(parsed)
 
     def open_console(described: dict[str, Any]) -> Any:
@@ -131,7 +131,7 @@ def _run(parsed: Parsed, log: Log, _output: TextIO) -> int:
 
 
 def wait_forwarding(pid: int, relays: list[Any]) -> int:
-    """Wait for our child, through the terminal where it has the caller's; the signals that we get are passed on to it."""
+    """Wait for our child, relaying its terminal where it has one; the signals that we get are passed on to it."""
     if relays:
         code: int = relays[0].run(pid)
         return code

@@ -11,9 +11,9 @@ import os
 import time
 
 from ..linux import processes, syscalls
-from ..linux.errors import KernelRefused, NotFound, OcilabError, WrongState
-from . import create as creation
+from ..linux.errors import KernelRefused, OcilabError, WrongState
 from . import channel
+from . import create as creation
 from .create import Settings
 from .state import DEFAULT_ROOT, Folder, folders
 

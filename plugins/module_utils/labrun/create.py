@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import time
 
-from ..linux import files, processes, seccomp, syscalls, trace
+from ..linux import files, processes, syscalls, trace
 from ..linux.cgroups import manager as cgroups
 from ..linux.errors import InvalidInput, KernelRefused, Unsupported
 from ..spec import document, validate
 from . import init as child
-from . import process, rootfs
+from . import listener, process, rootfs
 from .channel import Channel, raise_reported, run_child
 from .rootless import is_rootless
 from .spawn import Namespaces, spawn
@@ -34,8 +34,8 @@ class Settings:
     """What a caller asks for beside config.json.
 
     stdio: three descriptors for the container, or None for the caller's own; preserved: how many descriptors from 3 on
-    it keeps, listen_fds of them by systemd's protocol; open_console: is given the process object and returns a terminal.Console, or None for one that wants no
-    terminal; notes: entries for the journal before anything is made.
+    it keeps, listen_fds of them by systemd's protocol; open_console: is given the process object and returns a
+    terminal.Console, or None for one that wants no terminal; notes: for the journal, before anything is made.
     """
 
     def __init__(
@@ -177,8 +177,12 @@ def make(folder: Folder, plan: Plan, warn: Warn) -> int:
 def _cgroup(folder: Folder, plan: Plan) -> cgroups.Cgroup:
     path = (plan.config.get("linux") or {}).get("cgroupsPath") or ""
     settings = plan.settings
-    annotations = plan.config.get("annotations") or {}
-    return cgroups.detect().at(path, folder.id, settings.systemd_cgroup, settings.rootless, annotations)
+    properties = None
+    if settings.systemd_cgroup:
+        from ..linux.cgroups import systemd
+
+        properties = systemd.annotated(plan.config.get("annotations") or {})
+    return cgroups.detect().at(path, folder.id, settings.systemd_cgroup, settings.rootless, properties)
 
 
 def _cgroup_mounts(plan: Plan, cgroup: cgroups.Cgroup) -> list[cgroups.CgroupMount]:
@@ -239,11 +243,12 @@ def _accompany(folder: Folder, plan: Plan, pid: int, channel: Channel) -> None:
             return
         if told.get("mounted"):
             _run_hooks(folder, plan, pid)
+            channel.go()
         elif "listener" in told:
-            send_listener(plan.prepared, pid, told["listener"], new_state(folder, plan, pid), "creating")
+            state = told_state(new_state(folder, plan, pid), "creating")
+            listener.forward(pid, told["listener"], plan.prepared.seccomp, state, channel.go_write)
         else:
             raise_reported(told or {"message": "the container's init was killed before it was ready"})
-        channel.go()
 
 
 def _run_hooks(folder: Folder, plan: Plan, pid: int) -> None:
@@ -254,29 +259,6 @@ def _run_hooks(folder: Folder, plan: Plan, pid: int) -> None:
     folder.save(dict(state, half_made=True))  # a hook may ask for the container's state
     for kind in hooks.IN_RUNTIME:
         hooks.Hooks(kind, plan.hooks.get(kind) or [], told_state(state, "created")).run()
-
-
-def send_listener(prepared: Any, pid: int, number: int, state: dict[str, Any], status: str) -> None:
-    """Take the process's seccomp listener, descriptor number of its, and send it to linux.seccomp.listenerPath.
-
-    What is told is runtime-spec's container process state. Raises KernelRefused.
-    """
-    told = {
-        "ociVersion": state["ociVersion"],
-        "fds": ["seccompFd"],
-        "pid": pid,
-        "metadata": prepared.seccomp.metadata,
-        "state": told_state(state, status),
-    }
-    pidfd = syscalls.pidfd_open(pid)
-    listener = -1
-    try:
-        listener = seccomp.take_listener(pidfd, number)
-        seccomp.send_listener(listener, prepared.seccomp, document.dump(told))
-    finally:
-        for fd in (pidfd, listener):
-            if fd >= 0:
-                os.close(fd)
 
 
 def create_cgroup(folder: Folder, cgroup: cgroups.Cgroup, resources: dict[str, Any]) -> cgroups.Entry:
@@ -304,7 +286,7 @@ def _abandon(pid: int, cgroup: cgroups.Cgroup) -> None:
 
 def new_state(folder: Folder, plan: Plan, pid: int) -> dict[str, Any]:
     """The state to keep of a created container: runtime-spec's fields and what the later commands need."""
-    state = {
+    state: dict[str, Any] = {
         "ociVersion": plan.config["ociVersion"],
         "id": folder.id,
         "pid": pid,
@@ -321,7 +303,9 @@ def new_state(folder: Folder, plan: Plan, pid: int) -> dict[str, Any]:
 
 def told_state(kept: dict[str, Any], status: str) -> dict[str, Any]:
     """runtime-spec's state (state-schema.json) of a kept one, as hooks and seccomp agents are told it."""
-    told = {key: kept[key] for key in ("ociVersion", "id", "pid", "bundle", "annotations") if key in kept}
+    told: dict[str, Any] = {
+        key: kept[key] for key in ("ociVersion", "id", "pid", "bundle", "annotations") if key in kept
+    }
     told["status"] = status
     if status == "stopped":
         told["pid"] = 0

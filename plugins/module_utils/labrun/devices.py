@@ -210,11 +210,12 @@ def _device(fd: int) -> int:
     return status.st_rdev if stat.S_ISCHR(status.st_mode) else 0
 
 
-def open_console(root_fd: int) -> Any:
-    """A new pseudoterminal of the container's devpts, bound on /dev/console by its descriptor (case R08)."""
-    from ..linux import terminal  # type: ignore[attr-defined]
+def open_console(root_fd: int, console: Any) -> Any:
+    """A new pseudoterminal of the container's devpts, bound on /dev/console by its descriptor (case R08).
 
-    pty = terminal.open_pty(root_fd)
+    console: a terminal.Console, which gets the master. Raises KernelRefused, InvalidInput.
+    """
+    pty = console.open(root_fd)
     try:
         directory = _open_dev(root_fd)
         target_fd = paths.make_file_at(directory, "console", 0o666)

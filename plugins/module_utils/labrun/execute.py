@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 
-from ..linux import namespaces, procfs, trace
+from ..linux import namespaces, trace
 from ..linux.cgroups import manager as cgroups
 from ..linux.errors import InvalidInput, WrongState
 from ..spec import fields, validate
 from . import create as creation
 from . import init as child
-from . import process
+from . import listener, process
 from .channel import Channel, raise_reported, run_child
 from .container import Container
 from .create import Settings
@@ -76,6 +76,7 @@ def execute(
     linux = container.folder.config().get("linux") or {}
     filters = os.path.join(container.folder.root, creation.FILTERS)
     prepared = process.Prepared(described, linux, debug, warn, filters, joining=True)
+    prepared.keyring = b"_ses." + container.id.encode()
     console = settings.open_console(described) if settings.open_console else None
     kinds = [item["type"] for item in linux.get("namespaces") or []]
     joined = [{"type": kind, "path": _namespace(state["pid"], kind)} for kind in kinds]
@@ -100,7 +101,7 @@ class _Joining:
         self.preserved = preserved
         self.channel = Channel()
         # In the container there is only the container's /proc, which may tell lies (case R09).
-        self.proc_fd = procfs.open_root() if prepared.needs_proc() else -1
+        self.proc_fd = process.open_proc(prepared)
 
     def start(self, wanted: Namespaces, cgroup: list[str]) -> int:
         """The pid of the process, once it has become its program. Raises what it reports."""
@@ -129,9 +130,8 @@ class _Joining:
             told = self.channel.receive()
             if "listener" not in told:
                 break
-            kept = self.container.folder.load()
-            creation.send_listener(self.prepared, pid, told["listener"], kept, "running")
-            self.channel.go()
+            state = creation.told_state(self.container.folder.load(), "running")
+            listener.forward(pid, told["listener"], self.prepared.seccomp, state, self.channel.go_write)
         if told:
             raise_reported(told)
 
@@ -154,7 +154,7 @@ class _Joining:
             os.close(root_fd)
 
         def give_listener(fd: int) -> None:
-            child.hand_over_listener(self.channel, fd)
+            listener.give(self.channel.report_write, self.channel.go_read, fd)
 
         process.become_process(self.prepared, trace.end, self.channel.report_write, give_listener, self.preserved)
 

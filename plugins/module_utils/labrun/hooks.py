@@ -75,7 +75,7 @@ class Hooks:
             arguments = (path, words, environment, self.state, timeout_s)
             code, output = trace.call("execve", (self.kind + " hook " + shown,), processes.run, *arguments)
         except TimeoutError:
-            raise OcilabError("%s: did not end within %g s and was killed" % (where, timeout_s)) from None
+            raise OcilabError("%s: did not end within %s s and was killed" % (where, timeout_s)) from None
         except OSError as error:
             raise OcilabError("%s: cannot be executed: %s" % (where, str(error.strerror).lower())) from None
         if code != 0:

@@ -10,7 +10,7 @@ import os
 import sys
 
 from ..linux import namespaces, network, syscalls, trace
-from . import process
+from . import listener, process
 from .rootfs import enter_root, mount_all
 
 TYPE_CHECKING = False
@@ -58,11 +58,9 @@ def init(plan: Any, container_id: str, entry: Any, channel: Channel, fifo_fd: in
             start_hooks.run()
 
     def give_listener(fd: int) -> None:
-        hand_over_listener(channel, fd)
+        listener.give(channel.report_write, channel.go_read, fd)
 
-    process.become_process(
-        plan.prepared, wait_for_start, channel.report_write, give_listener, plan.settings.preserved
-    )
+    process.become_process(plan.prepared, wait_for_start, channel.report_write, give_listener, plan.settings.preserved)
 
 
 def become_root() -> None:
@@ -83,11 +81,7 @@ def _name_host(config: dict[str, Any]) -> None:
 
 def _use_host_proc(prepared: Any) -> None:
     """What is read and written through the host's /proc, which nothing in the container can lie about (case R09)."""
-    proc_fd = -1
-    if prepared.needs_proc():
-        from ..linux import procfs
-
-        proc_fd = procfs.open_root()
+    proc_fd = process.open_proc(prepared)
     process.open_host_files(prepared, proc_fd)
     process.write_sysctls(prepared, proc_fd)
     if proc_fd >= 0:
@@ -112,12 +106,6 @@ def _hooks(plan: Any, container_id: str, kind: str) -> Any:
 def _start_hooks(plan: Any, container_id: str) -> Any:
     """Ready to run, for after pivot_root nothing may be looked up any more (case R22); None without any."""
     return _hooks(plan, container_id, "startContainer") if plan.hooks.get("startContainer") else None
-
-
-def hand_over_listener(channel: Channel, fd: int) -> None:
-    """Let the runtime take the seccomp listener; where the filter asks it about write(2), nobody can answer yet."""
-    channel.report({"listener": fd})
-    channel.await_go()
 
 
 def forget_imports() -> None:

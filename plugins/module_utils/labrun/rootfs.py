@@ -56,8 +56,6 @@ def prepare(config: dict[str, Any], name: str) -> None:
     has_user_namespace = any(item["type"] == "user" for item in linux.get("namespaces") or [])
     for index, item in enumerate(config.get("mounts") or []):
         entries.prepare(item, "%s: mounts[%d]" % (name, index), has_user_namespace)
-    if config["process"].get("terminal"):
-        from ..linux import terminal  # type: ignore[attr-defined] # noqa: F401
 
 
 def mount_all(plan: Any, sources: dict[int, int]) -> Built:
@@ -76,7 +74,7 @@ def mount_all(plan: Any, sources: dict[int, int]) -> Built:
     if devices.are_wanted(config):
         devices.make(built.root_fd, linux)
     if config["process"].get("terminal"):
-        built.pty = devices.open_console(built.root_fd)
+        built.pty = devices.open_console(built.root_fd, plan.console)
     return built
 
 

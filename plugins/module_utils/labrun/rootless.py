@@ -13,7 +13,7 @@ from ..linux.errors import InvalidInput, OcilabError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    pass
 
 _HELPERS = {"uid": "newuidmap", "gid": "newgidmap"}
 _SEARCH = ("/usr/bin", "/usr/local/bin", "/bin", "/usr/sbin", "/sbin")

@@ -142,7 +142,8 @@ def _mapped_namespace(uid_mappings: list[dict[str, int]], gid_mappings: list[dic
         os.read(read_fd, 1)  # ends with the runtime
         os._exit(0)
     try:
-        namespaces.map_ids(pid, uid_mappings, gid_mappings)
+        namespaces.write_map(pid, "uid", uid_mappings)
+        namespaces.write_map(pid, "gid", gid_mappings)
         return os.open("/proc/%d/ns/user" % pid, os.O_RDONLY | os.O_CLOEXEC)
     finally:
         os.close(read_fd)

@@ -28,7 +28,7 @@ _BASE = 0x10000000
 
 # The launcher is executed as [path, argv[0], ...] with the program's environment, and does this:
 #
-#     fcntl(report, F_SETFD, FD_CLOEXEC)
+#     if fcntl(report, F_SETFD, FD_CLOEXEC) < 0: exit_group(1)    (a program that starts it again, as above)
 #     error = -execve(path, &argv[0], environment)
 #     for (number, length, text) in table: if number == 0 or number == error: break
 #     write(report, text, length)
@@ -36,25 +36,28 @@ _BASE = 0x10000000
 #
 # Assembled by GNU as; `report` (32 bits) and the table (number and length of 32 bits each, then the text) follow.
 _CODE = {
-    # mov report(%rip),%edi; mov $2,%esi; mov $1,%edx; mov $72,%eax; syscall; mov (%rsp),%rax; mov 8(%rsp),%rdi
-    # lea 16(%rsp),%rsi; lea 16(%rsp,%rax,8),%rdx; mov $59,%eax; syscall; neg %eax; lea table(%rip),%rbx
+    # mov report(%rip),%edi; mov $2,%esi; mov $1,%edx; mov $72,%eax; syscall; test %eax,%eax; js 3f
+    # mov (%rsp),%rax; mov 8(%rsp),%rdi; lea 16(%rsp),%rsi; lea 16(%rsp,%rax,8),%rdx; mov $59,%eax; syscall; neg %eax
+    # lea table(%rip),%rbx
     # 1: mov (%rbx),%ecx; mov 4(%rbx),%edx; add $8,%rbx; test %ecx,%ecx; jz 2f; cmp %ecx,%eax; je 2f; add %rdx,%rbx
-    # jmp 1b; 2: mov %rbx,%rsi; mov report(%rip),%edi; mov $1,%eax; syscall; mov $1,%edi; mov $231,%eax; syscall
+    # jmp 1b; 2: mov %rbx,%rsi; mov report(%rip),%edi; mov $1,%eax; syscall; 3: mov $1,%edi; mov $231,%eax; syscall
     "x86_64": (
         62,
-        "8b3d66000000be02000000ba01000000b8480000000f05488b0424488b7c2408488d7424"
-        "10488d54c410b83b0000000f05f7d8488d1d360000008b0b8b53044883c30885c9740939"
-        "c874054801d3ebea4889de8b3d13000000b8010000000f05bf01000000b8e70000000f05",
+        "8b3d6a000000be02000000ba01000000b8480000000f0585c07849488b0424488b7c2408"
+        "488d742410488d54c410b83b0000000f05f7d8488d1d360000008b0b8b53044883c30885"
+        "c9740939c874054801d3ebea4889de8b3d13000000b8010000000f05bf01000000b8e700"
+        "00000f05",
     ),
-    # ldr w0,report; mov x1,#2; mov x2,#1; mov x8,#25; svc #0; ldr x3,[sp]; ldr x0,[sp,#8]; add x1,sp,#16
-    # add x2,x1,x3,lsl #3; mov x8,#221; svc #0; neg w4,w0; adr x5,table
+    # ldr w0,report; mov x1,#2; mov x2,#1; mov x8,#25; svc #0; tbnz w0,#31,3f; ldr x3,[sp]; ldr x0,[sp,#8]
+    # add x1,sp,#16; add x2,x1,x3,lsl #3; mov x8,#221; svc #0; neg w4,w0; adr x5,table
     # 1: ldr w6,[x5],#4; ldr w2,[x5],#4; cbz w6,2f; cmp w6,w4; b.eq 2f; add x5,x5,x2; b 1b
-    # 2: mov x1,x5; ldr w0,report; mov x8,#64; svc #0; mov x0,#1; mov x8,#94; svc #0
+    # 2: mov x1,x5; ldr w0,report; mov x8,#64; svc #0; 3: mov x0,#1; mov x8,#94; svc #0
     "aarch64": (
         183,
-        "60030018410080d2220080d2280380d2010000d4e30340f9e00740f9e1430091220c038b"
-        "a81b80d2010000d4e403004b05020010a64440b8a24440b8a6000034df00046b60000054"
-        "a500028bfaffff17e10305aac0000018080880d2010000d4200080d2c80b80d2010000d4",
+        "80030018410080d2220080d2280380d2010000d48002f837e30340f9e00740f9e1430091"
+        "220c038ba81b80d2010000d4e403004b05020010a64440b8a24440b8a6000034df00046b"
+        "60000054a500028bfaffff17e10305aac0000018080880d2010000d4200080d2c80b80d2"
+        "010000d4",
     ),
 }
 # What the launcher itself calls before the program runs: a filter that refuses one of these must let it pass.

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 
 from . import trace
 
@@ -122,8 +121,6 @@ _setdomainname = _libc.setdomainname
 _setdomainname.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
 _flock = _libc.flock
 _flock.argtypes = [ctypes.c_int, ctypes.c_int]
-_fstatfs = _libc.fstatfs
-_fstatfs.argtypes = [ctypes.c_int, ctypes.c_char_p]
 _long = ctypes.c_long
 LOCK_EX = 2
 LOCK_NB = 4
@@ -361,13 +358,6 @@ def _do_mark_close_on_exec(first: int) -> None:
                     os.set_inheritable(int(name), False)
                 except OSError:
                     pass  # the descriptor of the listing itself
-
-
-def filesystem_magic(fd: int) -> int:
-    """The magic number of the file system that the open file is on (statfs(2), f_type). Raises OSError."""
-    buffer = ctypes.create_string_buffer(256)  # struct statfs is 120 bytes, its first member a long
-    _check(_fstatfs(fd, buffer))
-    return int.from_bytes(buffer.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder)
 
 
 def pidfd_open(pid: int) -> int:

@@ -144,7 +144,7 @@ _LINUX = {
     "mountLabel": STRING,
     "personality": {"domain": STRING, "flags": [STRING]},
     "intelRdt": LATER,
-    "memoryPolicy": LATER,
+    "memoryPolicy": {"mode": STRING, "nodes": STRING, "flags": [STRING]},
 }
 
 PROCESS = _PROCESS

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from ..linux.errors import InvalidInput, Unsupported
-from . import fields
+from . import fields, process_rules
 from .resources import resources
 
 TYPE_CHECKING = False
@@ -75,6 +75,7 @@ def process(document: dict[str, Any], name: str) -> None:
         _require(limit, ("soft", "hard"), ".rlimits[%d]" % index, name)
         if limit["soft"] > limit["hard"]:
             raise InvalidInput("%s.rlimits[%d]: soft is above hard" % (name, index))
+    process_rules.process(document, name)
 
 
 def _linux(document: dict[str, Any], linux: dict[str, Any], name: str) -> None:
@@ -98,6 +99,7 @@ def _linux(document: dict[str, Any], linux: dict[str, Any], name: str) -> None:
         if document.get(kind) and needs not in seen:
             raise InvalidInput("%s: %s: without a uts namespace it would rename the host; add one" % (name, kind))
     _devices(linux, name)
+    process_rules.config(linux, name)
     for kind in ("maskedPaths", "readonlyPaths"):
         for path in linux.get(kind) or []:
             if not path.startswith("/"):
