@@ -15,7 +15,6 @@ import ctypes
 import json
 import os
 import signal
-import tempfile
 import time
 from typing import NamedTuple
 
@@ -106,32 +105,53 @@ class Result(NamedTuple):
 def run(arguments, environment, kill=None, when="before", victim="caller", output=os.devnull, timeout_s=60):
     """Run a command to its end under the tracer; kill=Point: SIGKILL to the caller ("caller") or the command ("runtime").
 
-    After the kill all that is left runs on untraced. The tracer is a process of its own, for it waits for any child.
+    After the kill all that is left runs on untraced. The tracer is a process of its own, for it waits for any child;
+    its parent is another one that reaps the orphans for as long as there are any, as an init does.
     """
-    with tempfile.TemporaryFile("w+b") as answer:
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                tracer = _Tracer(kill, when, victim)
-                signal.signal(signal.SIGALRM, signal.SIG_DFL)
-                signal.alarm(timeout_s)
-                found = tracer.run(arguments, environment, output)
-                answer.write(json.dumps(found).encode())
-                answer.flush()
-                code = 0
-            except BaseException as error:
-                answer.write(repr(error).encode())
-                answer.flush()
-            finally:
-                os._exit(code)
-        _pid, status = os.waitpid(pid, 0)
-        answer.seek(0)
-        text = answer.read().decode()
-    if status != 0:
-        raise RuntimeError(f"the tracer failed ({status}) on {arguments}: {text}")
+    _reap_reapers()
+    read_fd, write_fd = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(read_fd)
+            _libc.prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+            if os.fork() == 0:
+                _answer(write_fd, (arguments, environment, output), (kill, when, victim), timeout_s)
+            os.close(write_fd)
+            while True:
+                os.wait()
+        finally:
+            os._exit(0)
+    _reapers.append(pid)
+    os.close(write_fd)
+    with open(read_fd) as file:
+        text = file.read()
+    if not text.startswith("["):
+        raise RuntimeError(f"the tracer failed on {arguments}: {text or 'killed'}")
     points, killed, code, networks = json.loads(text)
     return Result([Point(*point) for point in points], killed, code, networks)
+
+
+_reapers = []
+
+
+def _reap_reapers():
+    for pid in list(_reapers):
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            _reapers.remove(pid)
+
+
+def _answer(fd, command, kill, timeout_s):
+    """The tracer's process: never returns."""
+    try:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(timeout_s)
+        answer = json.dumps(_Tracer(*kill).run(*command))
+    except BaseException as error:
+        answer = repr(error)
+    with open(fd, "w") as file:
+        file.write(answer)
+    os._exit(0)
 
 
 def _open_how(thread, address):
