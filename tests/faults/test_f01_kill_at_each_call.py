@@ -41,13 +41,16 @@ class Harness:
 
     def words(self, name):
         bundle = ["--bundle", str(self.bundle.path)]
-        return self.command + {
-            "create": ["create", *bundle, self.name],
-            "run": ["run", *bundle, self.name],
-            "start": ["start", self.name],
-            "exec": ["exec", self.name, "/bin/true"],
-            "delete": ["delete", "--force", self.name],
-        }[name]
+        return (
+            self.command
+            + {
+                "create": ["create", *bundle, self.name],
+                "run": ["run", *bundle, self.name],
+                "start": ["start", self.name],
+                "exec": ["exec", self.name, "/bin/true"],
+                "delete": ["delete", "--force", self.name],
+            }[name]
+        )
 
     def do(self, name):
         return tracer.run(self.words(name), self.environment, output=self.output)

@@ -27,8 +27,8 @@ _ENTRY, _EXIT = 1, 2
 
 # What only reads, or touches nothing but the caller's own memory, descriptors, signals and identity, which end with it.
 # Any call that is not named here is taken for one that changes the kernel's or a file's state.
-HARMLESS = frozenset(
-    """access alarm arch_prctl brk capget capset chdir clock_getres clock_gettime clock_nanosleep close close_range dup
+_HARMLESS = """
+    access alarm arch_prctl brk capget capset chdir clock_getres clock_gettime clock_nanosleep close close_range dup
     dup2 dup3 epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_wait eventfd eventfd2 exit exit_group faccessat
     faccessat2 fadvise64 fchdir fcntl fgetxattr flistxattr fstat fstatfs futex get_robust_list getcwd getdents
     getdents64 getegid geteuid getgid getgroups getpgid getpgrp getpid getppid getpriority getrandom getresgid
@@ -40,8 +40,8 @@ HARMLESS = frozenset(
     sched_get_priority_min sched_getaffinity sched_getattr sched_getparam sched_getscheduler sched_yield seccomp select
     set_robust_list set_tid_address setfsgid setfsuid setgid setgroups setregid setresgid setresuid setreuid setrlimit
     setuid sigaltstack signalfd4 socket socketpair stat statfs statx sysinfo time timerfd_create timerfd_settime times
-    umask uname wait4 waitid""".split()
-)
+    umask uname wait4 waitid"""
+HARMLESS = frozenset(_HARMLESS.split())
 _OPENING = {"open": 1, "openat": 2}
 _CREATING = os.O_CREAT | os.O_TRUNC | 0o20000000  # and O_TMPFILE
 
@@ -103,10 +103,11 @@ class Result(NamedTuple):
 
 
 def run(arguments, environment, kill=None, when="before", victim="caller", output=os.devnull, timeout_s=60):
-    """Run a command to its end under the tracer; kill=Point: SIGKILL to the caller ("caller") or the command ("runtime").
+    """Run a command to its end under the tracer, and SIGKILL one of its processes at the Point kill.
 
-    After the kill all that is left runs on untraced. The tracer is a process of its own, for it waits for any child;
-    its parent is another one that reaps the orphans for as long as there are any, as an init does.
+    victim: "caller", which makes the call, or "runtime", the command itself. After the kill all that is left runs on
+    untraced. The tracer is a process of its own, for it waits for any child; its parent is another one that reaps the
+    orphans for as long as there are any, as an init does.
     """
     _reap_reapers()
     read_fd, write_fd = os.pipe()
