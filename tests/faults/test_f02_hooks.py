@@ -35,7 +35,12 @@ class Hooks:
         """A hook that notes its kind and note, then does the script; {dir} is where the log is, as the hook sees it."""
         folder = "" if kind == "startContainer" else str(self.victim.rootfs)
         line = f"echo {kind}{note} >>{folder}/log; " + script.replace("{dir}", folder)
-        hook = {"path": "/bin/sh", "args": ["sh", "-c", line], "env": ["PATH=/usr/bin:/bin"], **more}
+        hook = {
+            "path": "/bin/sh",
+            "args": ["sh", "-c", line],
+            "env": ["PATH=/usr/bin:/bin", self.victim.token + "=1"],
+            **more,
+        }
         self.hooks.setdefault(kind, []).append(hook)
         return hook
 
@@ -155,7 +160,7 @@ def test_f02_a_hook_that_fails_ends_the_container(hooks, victim, kind, command):
 
 @pytest.mark.parametrize("kind", KINDS[:-1])
 def test_f02_a_hook_that_hangs_is_ended_after_its_timeout(hooks, victim, kind):
-    hooks.add(kind, f"export {victim.token}=1; trap '' TERM INT; exec sleep 1000", timeout=1)
+    hooks.add(kind, "trap '' TERM INT; exec sleep 1000", timeout=1)
     hooks.add(kind, ": >{dir}/second")
     hooks.add("poststop")
     before = time.monotonic()
