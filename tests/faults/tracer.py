@@ -23,7 +23,7 @@ _EVENT_FORK, _EVENT_VFORK, _EVENT_CLONE, _EVENT_EXEC, _EVENT_STOP = 1, 2, 3, 4, 
 # TRACESYSGOOD, TRACEFORK, TRACEVFORK, TRACECLONE, TRACEEXEC
 _OPTIONS = 1 | 2 | 4 | 8 | 16
 _WALL = 0x40000000
-_ENTRY, _EXIT = 1, 2
+ENTRY, EXIT = 1, 2
 
 # What only reads, or touches nothing but the caller's own memory, descriptors, signals and identity, which end with it.
 # Any call that is not named here is taken for one that changes the kernel's or a file's state.
@@ -102,12 +102,21 @@ class Result(NamedTuple):
     networks: list[str]
 
 
-def run(arguments, environment, kill=None, when="before", victim="caller", output=os.devnull, timeout_s=60):
+def run(arguments, environment, kill=None, when="before", victim="caller", output=os.devnull):
     """Run a command to its end under the tracer, and SIGKILL one of its processes at the Point kill.
 
     victim: "caller", which makes the call, or "runtime", the command itself. After the kill all that is left runs on
-    untraced. The tracer is a process of its own, for it waits for any child; its parent is another one that reaps the
-    orphans for as long as there are any, as an init does.
+    untraced.
+    """
+    points, killed, code, networks = follow(Tracer(kill, when, victim), arguments, environment, output)
+    return Result([Point(*point) for point in points], killed, code, networks)
+
+
+def follow(tracer, arguments, environment, output=os.devnull, timeout_s=60):
+    """What tracer.run() returns, of JSON.
+
+    The tracer is a process of its own, for it waits for any child; its parent is another one that reaps the orphans
+    for as long as there are any, as an init does.
     """
     _reap_reapers()
     read_fd, write_fd = os.pipe()
@@ -117,7 +126,7 @@ def run(arguments, environment, kill=None, when="before", victim="caller", outpu
             os.close(read_fd)
             _libc.prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
             if os.fork() == 0:
-                _answer(write_fd, (arguments, environment, output), (kill, when, victim), timeout_s)
+                _answer(write_fd, tracer, (arguments, environment, output), timeout_s)
             os.close(write_fd)
             while True:
                 os.wait()
@@ -129,8 +138,7 @@ def run(arguments, environment, kill=None, when="before", victim="caller", outpu
         text = file.read()
     if not text.startswith("["):
         raise RuntimeError(f"the tracer failed on {arguments}: {text or 'killed'}")
-    points, killed, code, networks = json.loads(text)
-    return Result([Point(*point) for point in points], killed, code, networks)
+    return json.loads(text)
 
 
 _reapers = []
@@ -142,12 +150,12 @@ def _reap_reapers():
             _reapers.remove(pid)
 
 
-def _answer(fd, command, kill, timeout_s):
+def _answer(fd, tracer, command, timeout_s):
     """The tracer's process: never returns."""
     try:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(timeout_s)
-        answer = json.dumps(_Tracer(*kill).run(*command))
+        answer = json.dumps(tracer.run(*command))
     except BaseException as error:
         answer = repr(error)
     with open(fd, "w") as file:
@@ -164,7 +172,9 @@ def _open_how(thread, address):
         os.close(fd)
 
 
-class _Tracer:
+class Tracer:
+    """Follows all threads of a command and of its children; what is stopped at can be looked at and changed."""
+
     def __init__(self, kill, when, victim):
         self.kill = kill
         self.when = when
@@ -220,13 +230,14 @@ class _Tracer:
         number, event = os.WSTOPSIG(status), status >> 16
         deliver = 0
         if number == signal.SIGTRAP | 0x80:
-            self._call(thread)
+            self.called(thread)
         elif event in (_EVENT_FORK, _EVENT_VFORK, _EVENT_CLONE):
             message = ctypes.c_ulong()
             self._ptrace(_EVENT_MESSAGE, thread, 0, ctypes.addressof(message))
             child, group = message.value, self.groups.get(thread, thread)
             self._add(child, group if os.path.exists(f"/proc/{group}/task/{child}") else child)
         elif event == _EVENT_EXEC:
+            self.executed(thread)
             if thread != self.main:
                 self.programs.add(thread)
         elif event == _EVENT_STOP:
@@ -237,16 +248,25 @@ class _Tracer:
             deliver = number
         self._ptrace(_CONT if self.killed else _SYSCALL, thread, 0, deliver)
 
-    def _call(self, thread):
-        if self.killed:
-            return
+    def executed(self, thread):
+        """The thread has just begun another program."""
+
+    def info(self, thread):
+        """What the kernel tells of the stop that the thread is at."""
         info = Info()
         self._ptrace(_SYSCALL_INFO, thread, ctypes.sizeof(info), ctypes.addressof(info))
-        if info.op == _EXIT:
+        return info
+
+    def called(self, thread):
+        """The thread is about to make a call, or has made one."""
+        if self.killed:
+            return
+        info = self.info(thread)
+        if info.op == EXIT:
             point = self.pending.pop(thread, None)
             if point is not None and point == self.kill and self.when == "after":
                 self._kill(thread)
-        elif info.op == _ENTRY:
+        elif info.op == ENTRY:
             self._entered(thread, NAMES.get(info.number, f"call {info.number}"), info)
 
     def _entered(self, thread, name, info):
