@@ -119,9 +119,14 @@ class Folder:
         return [document.parse(line, self.path + "/journal") for line in lines]
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write the state in one piece."""
-        self._write("state.json.new", document.dump(state), os.O_TRUNC)
+        """Write the state in one piece, which a power cut leaves whole or not there (case F13); free on a tmpfs."""
+        self._write("state.json.new", document.dump(state), os.O_TRUNC, sync=True)
         os.rename(os.path.join(self.path, "state.json.new"), os.path.join(self.path, "state.json"))
+        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
     def load(self) -> dict[str, Any]:
         """What save() wrote; of a container that never got so far, what its journal knows. Raises NotFound."""
@@ -155,11 +160,13 @@ class Folder:
             os.unlink(os.path.join(self.path, name))
         os.rmdir(self.path)
 
-    def _write(self, name: str, data: bytes, flag: int) -> None:
+    def _write(self, name: str, data: bytes, flag: int, sync: bool = False) -> None:
         path = os.path.join(self.path, name)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flag, 0o600)
         try:
             os.write(fd, data)
+            if sync:
+                os.fsync(fd)
         finally:
             os.close(fd)
 
