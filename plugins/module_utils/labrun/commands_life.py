@@ -184,10 +184,7 @@ def signal_number(text: str) -> int:
 
 
 def _delete(parsed: Parsed, log: Log, _output: TextIO) -> int:
-    found = life.Container(parsed.words[0], parsed.root)
-    if "--force" in parsed.options and not found.folder.exists():
-        return 0
-    found.delete("--force" in parsed.options, log.warn)
+    life.Container(parsed.words[0], parsed.root).delete("--force" in parsed.options, log.warn)
     return 0
 
 

@@ -176,16 +176,21 @@ class Container:
             os.close(pidfd)
 
     def delete(self, force: bool = False, warn: Warn = _ignore) -> None:
-        """Remove all that the journal names, then the folder. Raises NotFound, and WrongState unless force.
+        """Remove all that the journal names, then the folder. Raises NotFound and WrongState, neither of them with force.
 
         With force a running container is killed first, and the remains of a runtime that was killed are removed.
         warn is told of poststop hooks that fail.
         """
-        status = self.folder.status(self.folder.load())
-        if status != "stopped" and not force:
-            hint = "kill it first, or delete with --force"
-            raise WrongState("container %s: cannot be deleted, it is %s: %s" % (self.id, status, hint))
-        lock = self.folder.lock()
+        try:
+            status = self.folder.status(self.folder.load())
+            if status != "stopped" and not force:
+                hint = "kill it first, or delete with --force"
+                raise WrongState("container %s: cannot be deleted, it is %s: %s" % (self.id, status, hint))
+            lock = self.folder.lock()
+        except NotFound:
+            if force:
+                return  # gone is what was asked for (case F04)
+            raise
         try:
             self._destroy(warn)
         finally:
