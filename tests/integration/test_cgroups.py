@@ -438,6 +438,19 @@ def test_cgroups_below_are_counted_killed_and_removed(case):
     assert [process.wait(5) for process in (upper, lower)] == [-signal.SIGKILL] * 2
 
 
+def test_on_v1_alone_forking_processes_are_killed_and_removed(case):
+    case.needs("freezer", "pids")
+    case.host = manager.Cgroups([item for item in case.host.hierarchies if not item.is_v2])
+    assert case.host.mode == "v1"
+    cgroup = case.at(resources={"pids": {"limit": 100}})
+    case.enter(cgroup, sys.executable, "-c", FORKS)
+    wait_until(lambda: len(cgroup.pids()) > 20)
+    cgroup.freeze()
+    assert cgroup.is_frozen()
+    cgroup.remove()
+    assert left_of(NAME) == []
+
+
 def test_exec_into_a_cgroup_below(case):
     cgroup = case.at()
     make_below(cgroup, "sub")

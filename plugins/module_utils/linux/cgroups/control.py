@@ -130,10 +130,12 @@ def kill(paths: dict[str, str], signal: int) -> None:
     is thawed for it, for nothing frozen there can die.
     """
     left = processes(list(paths.values()))
-    if signal == SIGKILL and left and _kill_v2(v2_directory(paths)):
-        if len(paths) == 1:
-            return
-        left = processes([path for name, path in paths.items() if name not in ("", "unified")])
+    if signal == SIGKILL and left and v2_directory(paths):
+        members = processes([v2_directory(paths)])
+        if _kill_v2(v2_directory(paths)):
+            left -= members
+            if not left and is_frozen(paths):
+                thaw(paths)
     if not left:
         return
     was_frozen = is_frozen(paths)
@@ -150,8 +152,7 @@ def kill(paths: dict[str, str], signal: int) -> None:
 
 
 def _kill_v2(directory: str) -> bool:
-    if not directory:
-        return False
+    """False where the kernel has no cgroup.kill, or the caller may not write it."""
     try:
         files.write(directory + "/cgroup.kill", b"1")
     except OSError:

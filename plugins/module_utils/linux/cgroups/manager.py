@@ -76,7 +76,12 @@ class Cgroups:
         if path.startswith("/") or not (path or rootless):
             tops = {item.name: item.mount_point for item in self.hierarchies}
         else:
-            tops = hierarchy.own_directories(self.hierarchies)
+            try:
+                tops = hierarchy.own_directories(self.hierarchies)
+            except Unsupported:
+                if path:
+                    raise
+                tops = {}  # a container without cgroup, where nobody asked for one
             if self.mode == "v2":  # no process may be in a cgroup that passes controllers on: beside ours, not below
                 mount_point = self.hierarchies[0].mount_point
                 tops = {name: top if top == mount_point else os.path.dirname(top) for name, top in tops.items()}
@@ -288,11 +293,15 @@ class Cgroup:
         from . import bpf
 
         try:
-            bpf.attach_program(directory, rules, directory in (self._made or []))
+            bpf.attach_program(directory, rules, self._is_fresh(directory))
         except KernelRefused as error:
             # A user's container has no device nodes but those that the user may open anyway, as runc sees it.
             if error.errno not in _DENIED or os.geteuid() == 0:
                 raise
+
+    def _is_fresh(self, path: str) -> bool:
+        """True where nobody but us can have attached a program to it."""
+        return path in (self._made or [])
 
     def adopt(self, pid: int) -> None:
         """Called when the process has been cloned; only a cgroup of systemd is made now, see there."""

@@ -239,6 +239,9 @@ class SystemdCgroup(Cgroup):
         self._apply(resources, is_update=False)
         self._set_devices(resources.get("devices") or [])
 
+    def _is_fresh(self, path: str) -> bool:
+        return False  # systemd attaches a program of its own, which knows less than ours
+
     def _base(self, pid: int) -> list[Property]:
         accounting = ("Memory", "CPU", "IO" if self.host.mode == "v2" else "BlockIO", "Tasks")
         properties: list[Property] = [("Description", "s", "labrun container " + self.name)]
