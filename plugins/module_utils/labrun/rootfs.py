@@ -83,8 +83,8 @@ def enter_root(plan: Any, built: Built) -> None:
     config = plan.config
     linux = config.get("linux") or {}
     root_fd = built.root_fd
-    masks.mask(root_fd, linux.get("maskedPaths") or [], built.label)
     masks.make_readonly(root_fd, linux.get("readonlyPaths") or [])
+    masks.mask(root_fd, linux.get("maskedPaths") or [], built.label)
     _make_cwd(root_fd, config["process"]["cwd"])
     for mount_fd, shown in built.readonly:
         _readonly(mount_fd, shown)
