@@ -112,6 +112,26 @@ def bundle(tmp_path, rootfs, labrun):
 
 
 @pytest.fixture(scope="session")
+def probe_program(tmp_path_factory):
+    """tests/probe.c, built static: what a process sees of itself only by system calls."""
+    path = tmp_path_factory.mktemp("probe") / "probe"
+    if not shutil.which("gcc"):
+        pytest.skip("there is no gcc to build tests/probe.c with")
+    arguments = ["gcc", "-O1", "-static", "-o", str(path), str(REPOSITORY / "tests" / "probe.c")]
+    built = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    if built.returncode != 0:
+        pytest.skip("gcc cannot build a static program here: " + built.stderr[-200:])
+    return path
+
+
+@pytest.fixture
+def probe(bundle, probe_program):
+    """The bundle with /bin/probe in its root filesystem."""
+    shutil.copy(probe_program, bundle.path / "rootfs" / "bin" / "probe")
+    return bundle
+
+
+@pytest.fixture(scope="session")
 def dockerd(tmp_path_factory):
     """A Docker daemon of our own; the value for DOCKER_HOST."""
     if not shutil.which("dockerd"):
