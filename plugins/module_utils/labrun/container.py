@@ -11,7 +11,7 @@ import os
 import time
 
 from ..linux import processes, syscalls
-from ..linux.errors import KernelRefused, OcilabError, WrongState
+from ..linux.errors import HookFailed, KernelRefused, NotFound, OcilabError, WrongState
 from . import channel
 from . import create as creation
 from .create import Settings
@@ -100,17 +100,14 @@ class Container:
             raise KernelRefused("open", self.folder.fifo, error.errno) from None
         os.write(fifo, channel.GO)
         os.close(fifo)
-        channel.await_execve(reports)
-        if kept.get("hooks", {}).get("poststart"):
-            self._run_poststart(kept)
-
-    def _run_poststart(self, kept: dict[str, Any]) -> None:
-        from . import hooks
-
-        state = creation.told_state(kept, "running")
         try:
-            hooks.Hooks("poststart", kept["hooks"]["poststart"], state).run()
-        except OcilabError:
+            channel.await_execve(reports)
+            if kept.get("hooks", {}).get("poststart"):
+                from . import hooks
+
+                state = creation.told_state(kept, "running")
+                hooks.Hooks("poststart", kept["hooks"]["poststart"], state).run()
+        except HookFailed:
             self.delete(force=True)
             raise
 
@@ -176,7 +173,7 @@ class Container:
             os.close(pidfd)
 
     def delete(self, force: bool = False, warn: Warn = _ignore) -> None:
-        """Remove all that the journal names, then the folder. Raises NotFound and WrongState, neither of them with force.
+        """Remove all that the journal names, then the folder. Raises NotFound and WrongState, none of them with force.
 
         With force a running container is killed first, and the remains of a runtime that was killed are removed.
         warn is told of poststop hooks that fail.
@@ -263,7 +260,7 @@ def create(
         for note in settings.notes:
             folder.note(note)
         folder.keep_config(plan.text)
-        pid = creation.make(folder, plan, warn)
+        pid = creation.make(folder, plan, debug)
         folder.save(creation.new_state(folder, plan, pid))
     except BaseException:
         if folder.exists():

@@ -140,7 +140,7 @@ def _find_sources(plan: Plan) -> None:
         plan.sources = sources
 
 
-def make(folder: Folder, plan: Plan, warn: Warn) -> int:
+def make(folder: Folder, plan: Plan, debug: Warn) -> int:
     """Steps 2 to 5 up to the start; the init's pid. The folder has been reserved; on failure all is undone but it.
 
     Raises KernelRefused, InvalidInput, Unsupported, CommandNotFound and CommandNotExecutable.
@@ -153,6 +153,8 @@ def make(folder: Folder, plan: Plan, warn: Warn) -> int:
     pid = 0
     try:
         entry = create_cgroup(folder, cgroup, (plan.config.get("linux") or {}).get("resources") or {})
+        if cgroup.left_out:
+            debug(cgroup.left_out)
         plan.cgroup_mounts = _cgroup_mounts(plan, cgroup)
         try:
             pid = create_namespaces(plan, entry, channel, folder)
@@ -160,7 +162,9 @@ def make(folder: Folder, plan: Plan, warn: Warn) -> int:
             entry.close()
         channel.close_child_ends()
         folder.note({"object": "process", "pid": pid, "started": processes.start_time(pid)})
-        cgroup.adopt(pid)
+        if plan.hooks:  # they may ask for the container's state, and whoever undoes it runs those of poststop
+            folder.save(dict(new_state(folder, plan, pid), half_made=True))
+        _adopt(folder, plan, cgroup, pid)
         _prepare_child(plan, pid)
         channel.go()
         _accompany(folder, plan, pid, channel)
@@ -183,6 +187,20 @@ def _cgroup(folder: Folder, plan: Plan) -> cgroups.Cgroup:
 
         properties = systemd.annotated(plan.config.get("annotations") or {})
     return cgroups.detect().at(path, folder.id, settings.systemd_cgroup, settings.rootless, properties)
+
+
+def _adopt(folder: Folder, plan: Plan, cgroup: cgroups.Cgroup, pid: int) -> None:
+    """What needs the process: systemd makes a cgroup only around one; and what root of the container may write to."""
+    if plan.settings.systemd_cgroup:
+        try:
+            cgroup.adopt(pid)
+        finally:
+            folder.note(cgroup.journal_entry())
+    if plan.new_user_namespace and plan.new_cgroup_namespace and cgroup.paths:
+        writable = [item for item in plan.config.get("mounts") or [] if "ro" not in (item.get("options") or [])]
+        root = [item["hostID"] for item in plan.namespaces.uid_mappings if item["containerID"] == 0]
+        if root and any(item.get("type") in ("cgroup", "cgroup2") for item in writable):
+            cgroup.give(root[0])
 
 
 def _cgroup_mounts(plan: Plan, cgroup: cgroups.Cgroup) -> list[cgroups.CgroupMount]:
@@ -255,10 +273,9 @@ def _run_hooks(folder: Folder, plan: Plan, pid: int) -> None:
     """The hooks between the mounts and pivot_root that are the runtime's to run (runtime.md, lifecycle 3 and 4)."""
     from . import hooks
 
-    state = new_state(folder, plan, pid)
-    folder.save(dict(state, half_made=True))  # a hook may ask for the container's state
+    state = told_state(new_state(folder, plan, pid), "created")
     for kind in hooks.IN_RUNTIME:
-        hooks.Hooks(kind, plan.hooks.get(kind) or [], told_state(state, "created")).run()
+        hooks.Hooks(kind, plan.hooks.get(kind) or [], state).run()
 
 
 def create_cgroup(folder: Folder, cgroup: cgroups.Cgroup, resources: dict[str, Any]) -> cgroups.Entry:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 
 from ..linux import processes, trace
-from ..linux.errors import InvalidInput, OcilabError
+from ..linux.errors import HookFailed, InvalidInput
 from ..spec import document
 
 TYPE_CHECKING = False
@@ -55,7 +55,7 @@ class Hooks:
         ]
 
     def run(self) -> None:
-        """Run each in order; the first that fails ends them. Raises OcilabError."""
+        """Run each in order; the first that fails ends them. Raises HookFailed."""
         for index in range(len(self.prepared)):
             self._run_one(index)
 
@@ -64,7 +64,7 @@ class Hooks:
         for index in range(len(self.prepared)):
             try:
                 self._run_one(index)
-            except OcilabError as error:
+            except HookFailed as error:
                 warn(str(error))
 
     def _run_one(self, index: int) -> None:
@@ -75,9 +75,9 @@ class Hooks:
             arguments = (path, words, environment, self.state, timeout_s)
             code, output = trace.call("execve", (self.kind + " hook " + shown,), processes.run, *arguments)
         except TimeoutError:
-            raise OcilabError("%s: did not end within %s s and was killed" % (where, timeout_s)) from None
+            raise HookFailed("%s: did not end within %s s and was killed" % (where, timeout_s)) from None
         except OSError as error:
-            raise OcilabError("%s: cannot be executed: %s" % (where, str(error.strerror).lower())) from None
+            raise HookFailed("%s: cannot be executed: %s" % (where, str(error.strerror).lower())) from None
         if code != 0:
             told = output.decode("utf-8", "replace").strip().replace("\n", "; ")
-            raise OcilabError("%s: exit code %d%s" % (where, code, ": " + told if told else ""))
+            raise HookFailed("%s: exit code %d%s" % (where, code, ": " + told if told else ""))

@@ -89,14 +89,14 @@ def _use_host_proc(prepared: Any) -> None:
 
 
 def _hooks(plan: Any, container_id: str, kind: str) -> Any:
-    """The hooks of one kind that run in the container's namespaces; the state names the pid that the runtime sees."""
+    """The hooks of one kind that run in the container's namespaces; the state has the pid seen in them."""
     from . import hooks
 
     state = {
         "ociVersion": plan.config["ociVersion"],
         "id": container_id,
         "status": "created",
-        "pid": int(os.readlink("/proc/self")),
+        "pid": os.getpid(),
         "bundle": plan.bundle,
         "annotations": plan.config.get("annotations") or {},
     }

@@ -39,6 +39,10 @@ class Unsupported(OcilabError):
     """This kernel, this host or this version of the collection lacks what was asked for."""
 
 
+class HookFailed(OcilabError):
+    """A hook of config.json could not be executed, failed, or did not end in time: the container is destroyed."""
+
+
 class CommandNotFound(OcilabError):
     """The program to run does not exist in the container (as a shell: 127)."""
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     Debug = Callable[[str], None]
 
 MAX_ID = 4294967294  # 2^32-1 is "no id" to the kernel (case R12)
-NAMESPACES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup")
+NAMESPACES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
+CLOCKS = ("monotonic", "boottime")
 RLIMITS = [
     "AS",
     "CORE",
@@ -55,7 +56,7 @@ def config(document: dict[str, Any], name: str, debug: Debug) -> None:
     _linux(document, document.get("linux") or {}, name)
     resources((document.get("linux") or {}).get("resources") or {}, name, debug)
     for index, item in enumerate(document.get("mounts") or []):
-        if not str(item.get("destination") or "").strip("/") and item.get("destination") != "/":
+        if not item.get("destination"):
             raise InvalidInput("%s: mounts[%d].destination: missing" % (name, index))
 
 
@@ -83,8 +84,6 @@ def _linux(document: dict[str, Any], linux: dict[str, Any], name: str) -> None:
     for index, item in enumerate(linux.get("namespaces") or []):
         kind = item.get("type")
         where = "%s: linux.namespaces[%d]" % (name, index)
-        if kind == "time":
-            raise Unsupported("%s: labrun does not support time namespaces yet; remove it" % where)
         if kind not in NAMESPACES:
             raise InvalidInput("%s.type: %r is not one of %s" % (where, kind, ", ".join(NAMESPACES)))
         if kind in seen:
@@ -92,9 +91,8 @@ def _linux(document: dict[str, Any], linux: dict[str, Any], name: str) -> None:
         if item.get("path") and not item["path"].startswith("/"):
             raise InvalidInput("%s.path: %r is not an absolute path" % (where, item["path"]))
         seen[kind] = item.get("path") or ""
-    if seen.get("mount") != "":
-        raise Unsupported("%s: linux.namespaces: labrun needs a new mount namespace; add {type: mount}" % name)
     _mappings(linux, seen, name)
+    _time_offsets(linux.get("timeOffsets") or {}, seen, name)
     for kind, needs in (("hostname", "uts"), ("domainname", "uts")):
         if document.get(kind) and needs not in seen:
             raise InvalidInput("%s: %s: without a uts namespace it would rename the host; add one" % (name, kind))
@@ -114,6 +112,16 @@ def _mappings(linux: dict[str, Any], seen: dict[str, str], name: str) -> None:
             raise InvalidInput("%s: linux.%s: needs a user namespace; add {type: user}" % (name, kind))
         for index, item in enumerate(linux.get(kind) or []):
             _require(item, ("containerID", "hostID", "size"), "linux.%s[%d]" % (kind, index), name)
+
+
+def _time_offsets(offsets: dict[str, Any], seen: dict[str, str], name: str) -> None:
+    if offsets and seen.get("time") != "":
+        raise InvalidInput("%s: linux.timeOffsets: needs a new time namespace; add {type: time}" % name)
+    for clock, offset in offsets.items():
+        if clock not in CLOCKS:
+            raise InvalidInput("%s: linux.timeOffsets: %r is not one of %s" % (name, clock, ", ".join(CLOCKS)))
+        if (offset.get("nanosecs") or 0) >= 1000000000:
+            raise InvalidInput("%s: linux.timeOffsets.%s.nanosecs: a second has 10^9 of them" % (name, clock))
 
 
 def _devices(linux: dict[str, Any], name: str) -> None:
