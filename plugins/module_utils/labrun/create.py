@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Warn = Callable[[str], None]
 
 # Kept filters lie beside the containers, under a name that is no container id.
-FILTERS = "seccomp~"
+FILTERS = "@seccomp"
 
 
 class Settings:
