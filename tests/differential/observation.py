@@ -359,8 +359,7 @@ READERS = {
 
 def differences(one: dict[str, str], other: dict[str, str]) -> dict[str, tuple[str | None, str | None]]:
     """{field: (the one's value, the other's)} where they differ; what the runtimes say is free."""
+    fields = {"create"} if one.get("create") != other.get("create") else {*one, *other}
     return {
-        key: (one.get(key), other.get(key))
-        for key in sorted({*one, *other})
-        if one.get(key) != other.get(key) and key != "why"
+        key: (one.get(key), other.get(key)) for key in sorted(fields) if one.get(key) != other.get(key) and key != "why"
     }
