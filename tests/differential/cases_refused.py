@@ -8,7 +8,7 @@ from __future__ import annotations
 from case import cases
 from cases_linux import devices, linux, mapped, resources, seccomp, shared
 from cases_mounts import mount
-from cases_process import process, rlimits, top, without
+from cases_process import process, rlimits, without
 
 
 def first_argument(path):
@@ -32,7 +32,6 @@ CASES = cases(
         "unknown resource limit": rlimits(("FOO", 1, 1)),
         "no root": without("root"),
         "root that is not there": lambda config, _case: config["root"].update(path="absent"),
-        "no version": without("ociVersion"),
         "hostname of the host": lambda config, _case: config["linux"].update(
             namespaces=[n for n in config["linux"]["namespaces"] if n["type"] != "uts"]
         ),
@@ -42,7 +41,6 @@ CASES = cases(
             {"type": "user", "path": f"/proc/{case.holder}/ns/net"}
         )(config, case),
         "namespace path that is not there": lambda config, _: config["linux"]["namespaces"][1].update(path="/absent"),
-        "mappings without a user namespace": linux(uidMappings=[{"containerID": 0, "hostID": 1, "size": 1}]),
         "user that is not mapped": lambda config, case: (
             mapped([{"containerID": 0, "hostID": 100000, "size": 10}])(config, case),
             config["process"]["user"].update(uid=1000),
@@ -50,7 +48,6 @@ CASES = cases(
         "mount of an unknown type": mount("nosuchfs", "x"),
         "mount with an unknown option": mount("tmpfs", "tmpfs", "nosuchoption"),
         "mount of a source that is not there": mount("bind", "absent", "bind"),
-        "mount on /proc of something else": mount("tmpfs", "tmpfs", at="/proc/sys"),
         "directory over a file": mount("bind", "volume", "bind", at="/etc/passwd"),
         "sysctl of the host": linux(sysctl={"vm.swappiness": "10"}),
         "sysctl of the host's network": lambda config, case: (
@@ -76,6 +73,5 @@ CASES = cases(
         "AppArmor profile on a host without it": process(apparmorProfile="absent"),
         "SELinux label on a host without it": process(selinuxLabel="system_u:system_r:absent_t:s0"),
         "oom score out of range": process(oomScoreAdj=5000),
-        "version of another time": top(ociVersion="words"),
     }
 )  # fmt: skip

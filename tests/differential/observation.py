@@ -154,8 +154,17 @@ def observe(
         return seen
     finally:
         runtime.call("delete", "--force", name)
+        _remove_cgroups(config["linux"].get("cgroupsPath") or "")
         if terminal:
             terminal.close()
+
+
+def _remove_cgroups(path: str) -> None:
+    """What a runtime leaves of the path's upper levels would be in the other's way."""
+    top = path.lstrip("/").partition("/")[0]
+    for found in Path("/sys/fs/cgroup").glob(f"*/{top}") if top else []:
+        for folder, _folders, _files in os.walk(found, topdown=False):
+            os.rmdir(folder)
 
 
 def wait(pid: int) -> bool:
@@ -342,8 +351,9 @@ def _dev(lines: list[str]) -> dict[str, str]:
 
 
 def _keys(lines: list[str]) -> dict[str, str]:
-    """proc_keys(5): only type and description; serials, counts and times vary."""
-    return {"": "\n".join(sorted(" ".join(line.split()[7:9]) for line in lines))}
+    """proc_keys(5): only a container's keyrings, their permissions and owners; serials, counts and times vary."""
+    found = [words for words in map(str.split, lines) if len(words) > 8 and "differential" in words[8]]
+    return {"": "\n".join(sorted(" ".join(words[4:9]) for words in found))}
 
 
 READERS = {
