@@ -407,11 +407,16 @@ def statistics(runtime):
     runtime.values["stats keys"] = {name: sorted(part) for name, part in data.items() if isinstance(part, dict)}
 
 
-def scope_properties(name, *user):
+def scope_properties(name):
+    """The unit's properties; those that come in several lines have them joined."""
     output = subprocess.run(
-        ["systemctl", *user, "show", name], stdout=subprocess.PIPE, text=True, check=True, timeout=60
+        ["systemctl", "show", name], stdout=subprocess.PIPE, text=True, check=True, timeout=60
     ).stdout
-    return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+    result = {}
+    for line in sorted(output.splitlines()):
+        key, _equals, value = line.partition("=")
+        result[key] = f"{result[key]}; {value}" if key in result else value
+    return result
 
 
 def systemd_container(runtime, label, of_slice="system.slice"):
@@ -447,7 +452,8 @@ def systemd_scope(runtime):
     assert {name: seen.get(name) for name in expected} == expected
     assert container.id in seen["Description"]
     volatile = re.compile(
-        "Timestamp|InvocationID|CPUUsage|MemoryCurrent|MemoryAvailable|TasksCurrent|^IO|^IP|^Id$|Names"
+        "Timestamp|InvocationID|CPUUsage|MemoryCurrent|MemoryAvailable|TasksCurrent|^IO[A-Z]|^IP[A-Z]|^Id$|Names|"
+        "ControlGroupId|DropInPaths|NeedDaemonReload"
     )
     runtime.values["settings"] = settings(folder)
     runtime.values["scope"] = {
@@ -712,6 +718,15 @@ def make_rootfs(folder):
     return root
 
 
+def failure_text():
+    """The exception being handled, with what the check's variables held: no pytest is here to show it."""
+    error, place = sys.exc_info()[1:]
+    while place.tb_next and place.tb_next.tb_frame.f_code.co_filename == __file__:
+        place = place.tb_next
+    values = [f"{name} = {value!r:.600}" for name, value in place.tb_frame.f_locals.items() if name != "runtime"]
+    return "\n".join([traceback.format_exc(limit=-3), *values])
+
+
 def main(path, name, config_path, *wanted):
     os.umask(0o022)
     shutil.rmtree(WORK / name, ignore_errors=True)
@@ -728,7 +743,7 @@ def main(path, name, config_path, *wanted):
         except Skipped as reason:
             outcome, text = "skipped", str(reason)
         except Exception:
-            outcome, text = "failed", traceback.format_exc(limit=-3)
+            outcome, text = "failed", failure_text()
         for container in runtime.containers if label != "nothing_left" else ():
             container.delete()
         runtime.containers = [] if label != "nothing_left" else runtime.containers

@@ -48,6 +48,7 @@ _PACKAGES = (
 )
 _LEFT_OUT = ("/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/man/*")
 _DEBIAN = {"x86_64": "amd64", "aarch64": "arm64"}
+_NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789+.-")
 # When an image is built, those that nobody has used for so long go, and all but the last used ones.
 _KEPT_DAYS = 30
 _KEPT = 4
@@ -74,7 +75,7 @@ class Recipe:
     ) -> None:
         if release not in RELEASES:
             raise InvalidInput("machine image: release %r; use one of %s" % (release, ", ".join(RELEASES)))
-        bad = [name for name in packages if not name or not set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789+.-")]
+        bad = [name for name in packages if not name[:1].isalnum() or not set(name) <= _NAME]
         if bad:
             raise InvalidInput("machine image: %r is not the name of a Debian package" % bad[0])
         self.machine = os.uname().machine
