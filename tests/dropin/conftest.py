@@ -9,16 +9,15 @@ DROPIN_RECORD=FOLDER writes a file into FOLDER for each call of the runtime: arg
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-import subprocess
 import tarfile
 import time
 from pathlib import Path
 
 import pytest
+from daemons import CONTAINERD, need, start_docker, wait_for
 from lab import Client, Lab, copy_image
 
 BUSYBOX = "/bin/busybox"
@@ -30,12 +29,6 @@ def pytest_collection_modifyitems(items):
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.root)
             item.add_marker(pytest.mark.engines)
-
-
-def need(*commands):
-    for command in commands:
-        if not shutil.which(command, path="/usr/sbin:/usr/bin:/sbin:/bin"):
-            pytest.skip(f"{command} is not installed")
 
 
 @pytest.fixture(scope="session")
@@ -93,14 +86,6 @@ def nothing_left(lab):
         time.sleep(0.1)
 
 
-def wait_for(daemon, log, question, seconds=60):
-    deadline = time.monotonic() + seconds
-    while question().returncode != 0:
-        if daemon.poll() is not None or time.monotonic() > deadline:
-            pytest.fail("it does not start: " + log.read_text()[-1500:])
-        time.sleep(0.1)
-
-
 @pytest.fixture(scope="session")
 def iptables(lab):
     """Why containers get no bridge of Docker's; empty if they can have it."""
@@ -110,24 +95,6 @@ def iptables(lab):
         "iptables", "-t", "nat", "-A", "POSTROUTING", "-m", "addrtype", "--src-type", "LOCAL", "-j", "RETURN"
     )
     return "" if done.returncode == 0 else "the kernel refuses iptables: " + done.stderr.strip()
-
-
-def start_docker(lab, runtime, image, iptables, log, name="docker", options=()):
-    """The docker command on a daemon of our own, which knows the runtime under the name lab."""
-    need("dockerd", "docker", "containerd")
-    base = f"/run/lab/{name}"
-    address = f"unix://{base}/socket"
-    lab.path(base).mkdir()
-    lab.path(f"{base}/daemon.json").write_text("{}")  # not the host's
-    words = ["dockerd", "--config-file", f"{base}/daemon.json", "--data-root", f"{base}/data"]
-    words += ["--exec-root", f"{base}/exec", "--pidfile", f"{base}/pid", "--host", address]
-    words += ["--storage-driver", "vfs", "--exec-opt", "native.cgroupdriver=cgroupfs"]
-    words += ["--cgroup-parent", f"/{lab.cgroup}", "--add-runtime", f"lab={runtime}", *options]
-    client = Client(lab, "docker", "--host", address)
-    client.daemon = lab.daemon(*words, *(["--iptables=false", "--bridge=none"] if iptables else []), log=log)
-    wait_for(client.daemon, log, lambda: client.result("info"))
-    client("import", "-", "box:1", data=image)
-    return client
 
 
 @pytest.fixture(scope="session")
@@ -145,13 +112,13 @@ def engine_settings(lab, runtime):
     (folder / "registries.conf").write_text("unqualified-search-registries = []\n")
     name = Path(runtime).name
     (folder / "containers.conf").write_text(f"""\
+[containers]
+netns = "none"
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
-infra_command = "/bin/sleep 100000"
 infra_image = "localhost/box:1"
 runtime_supports_json = ["{name}"]
-runtime_supports_nocgroups = ["{name}"]
 """)
 
 
@@ -167,7 +134,7 @@ def podman(lab, runtime, image, engine_settings):
     words = ["podman", "--root", "/run/lab/podman/root", "--runroot", "/run/lab/podman/run", "--runtime", runtime]
     words += ["--tmpdir", "/run/lab/podman/tmp", "--storage-driver", "vfs"]
     client = Client(lab, *words)
-    client("import", "-", "localhost/box:1", data=image)
+    client("import", "--change", 'CMD ["/bin/sleep", "100000"]', "-", "localhost/box:1", data=image)
     return client
 
 
@@ -187,31 +154,8 @@ def rootless(lab, runtime, image, engine_settings):
         lab.path(folder).mkdir(mode=0o700)
         os.chown(lab.path(folder), USER, USER)
     client = Client(lab, "podman", "--runtime", runtime, "--storage-driver", "vfs", user=USER)
-    client("import", "-", "localhost/box:1", data=image)
+    client("import", "--change", 'CMD ["/bin/sleep", "100000"]', "-", "localhost/box:1", data=image)
     return client
-
-
-CONTAINERD = """\
-version = 2
-root = "/run/lab/containerd/root"
-state = "/run/lab/containerd/state"
-[grpc]
-  address = "/run/lab/containerd/socket"
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "lab.invalid/pause:1"
-  disable_tcp_service = true
-  restrict_oom_score_adj = true
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
-    conf_dir = "/run/lab/containerd/cni"
-  [plugins."io.containerd.grpc.v1.cri".containerd]
-    snapshotter = "native"
-    default_runtime_name = "lab"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.lab]
-      runtime_type = "io.containerd.runc.v2"
-      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.lab.options]
-        BinaryName = "{runtime}"
-"""
 
 
 @pytest.fixture(scope="session")
@@ -225,30 +169,3 @@ def ctr(lab, runtime, image, tmp_path_factory):
     client = Client(lab, "ctr", "--address", "/run/lab/containerd/socket")
     wait_for(daemon, log, lambda: client.result("version"))
     return client
-
-
-def oci_archive(rootfs, name, entrypoint, folder):
-    """An OCI image archive of one layer, as `ctr images import` takes it."""
-    folder.mkdir()
-    blobs = folder / "blobs" / "sha256"
-    blobs.mkdir(parents=True)
-
-    def blob(content):
-        digest = hashlib.sha256(content).hexdigest()
-        (blobs / digest).write_bytes(content)
-        return {"digest": f"sha256:{digest}", "size": len(content)}
-
-    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
-    layer = blob(rootfs)
-    described = {"architecture": machine, "os": "linux", "config": {"Entrypoint": entrypoint}}
-    described["rootfs"] = {"type": "layers", "diff_ids": [layer["digest"]]}
-    kind = "application/vnd.oci.image."
-    manifest = {"schemaVersion": 2, "mediaType": kind + "manifest.v1+json"}
-    manifest["config"] = {"mediaType": kind + "config.v1+json", **blob(json.dumps(described).encode())}
-    manifest["layers"] = [{"mediaType": kind + "layer.v1.tar", **layer}]
-    entry = {"mediaType": kind + "manifest.v1+json", **blob(json.dumps(manifest).encode())}
-    entry["annotations"] = {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name}
-    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
-    (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-    subprocess.run(["tar", "-C", folder, "-cf", f"{folder}.tar", "."], check=True)
-    return Path(f"{folder}.tar")

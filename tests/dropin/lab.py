@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the ocilab.hosts authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A room for engines: namespaces of its own (mount, network, pid, ipc, uts), a /run of its own, a cgroup parent of its own.
+"""A room for engines: namespaces, a /run and a cgroup parent of its own.
 
 Whatever an engine starts or mounts in it ends with it, and nothing in it meets another engine on this machine.
 """
@@ -159,7 +159,8 @@ class Lab:
             if not target.endswith("/netns/default"):  # Docker's name for its own, made at first use and kept
                 found.add("mount " + target)
         for parent in self.cgroups():
-            found.update(f"cgroup {folder}/{name}" for folder, names, _files in os.walk(parent) for name in names)
+            paths = [f"{folder}/{name}" for folder, names, _files in os.walk(parent) for name in names]
+            found.update("cgroup " + path for path in paths if not path.endswith("/conmon"))  # which is Podman's own
         for pattern in STATE:
             found.update(f"file {path}" for path in self.files.glob(pattern))
         return found

@@ -13,24 +13,8 @@ import subprocess
 import sys
 import time
 
-VERBS = [
-    "create",
-    "start",
-    "run",
-    "state",
-    "kill",
-    "delete",
-    "list",
-    "exec",
-    "ps",
-    "pause",
-    "resume",
-    "update",
-    "events",
-    "features",
-    "spec",
-    "--version",
-]
+VERBS = "create start run state kill delete list exec ps pause resume update events features spec"
+VERBS = (*VERBS.split(" "), "--version")
 OURS = ("create", "run", "exec", "start")  # their standard streams are the container's
 
 
