@@ -54,9 +54,6 @@ def prepare(item: dict[str, Any], where: str, has_user_namespace: bool) -> None:
     options = mounts.Options(item.get("options") or [])
     bind = is_bind(item, options)
     mapped = item.get("uidMappings") or item.get("gidMappings")
-    if bind and options.data:
-        message = "%s.options: %r: a bind mount has no options of its file system; remove it"
-        raise InvalidInput(message % (where, options.data))
     if bind and not item.get("source") and not options.is_remount:
         raise InvalidInput("%s.source: missing; a bind mount needs what it shows" % where)
     if (options.id_map or mapped) and not bind:

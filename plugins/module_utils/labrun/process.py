@@ -229,10 +229,12 @@ def become_process(
         _lsm().apply(prepared.lsm)
     if prepared.no_new_privileges:
         syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1, "PR_SET_NO_NEW_PRIVS")
-    else:
+    entered = program.enter_cwd(prepared.cwd, False)
+    if entered:
+        program.verify_cwd(prepared.cwd)  # before a filter may refuse getcwd(2)
+    if not prepared.no_new_privileges:
         _load_filter(prepared, give_listener)
     syscalls.mark_close_on_exec(3 + passed)
-    entered = program.enter_cwd(prepared.cwd, False)
     if prepared.needs_home:
         prepared.environment.pop(b"HOME", None)
         prepared.environment[b"HOME"] = program.home(prepared.uid)
@@ -241,7 +243,7 @@ def become_process(
     _set_ids(prepared)
     if not entered:
         program.enter_cwd(prepared.cwd, True)
-    program.verify_cwd(prepared.cwd)
+        program.verify_cwd(prepared.cwd)
     capabilities.apply(prepared.capabilities)
     path = program.find(prepared.args[0], prepared.search)
     _reset_signals()
