@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable
 
+from known import Known
+
 
 @dataclass
 class Case:
     name: str
     change: Callable[[dict[str, Any], Case], object]
     extra: str = ""  # shell, after the probe's own sections
-    known: dict[str, str] = field(default_factory=dict)  # fields that differ in this case only, each with its reason
+    known: list[Known] = field(default_factory=list)  # differences of this case only
     bundle: Path = Path()  # set before change is called
     holder: int = 0  # the pid of a process with namespaces of its own
 

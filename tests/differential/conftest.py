@@ -16,6 +16,7 @@ import known
 import observation
 import pytest
 from ansible_collections.ocilab.hosts.plugins.module_utils.spec import runtime, seccomp
+from case import Case
 
 
 class Pair:
@@ -40,11 +41,13 @@ class Pair:
     def run(self, side: observation.Runtime, config: dict) -> dict[str, str]:
         return observation.run(side, self.bundle, config, self.name)
 
-    def compare(self, config: dict, execute: list[str] | None = None, also_known: dict[str, str] | None = None) -> dict:
+    def compare(
+        self, config: dict, execute: list[str] | None = None, also_known: list[known.Known] | None = None
+    ) -> dict:
         """labrun's observation, when it is runc's but for the known differences."""
         expected = self.observe(self.runc, copy.deepcopy(config), execute)
         found = self.observe(self.labrun, copy.deepcopy(config), execute)
-        unknown = known.unknown(observation.differences(expected, found), also_known or {})
+        unknown = known.unknown(observation.differences(expected, found), also_known or [])
         assert not unknown, _told(unknown, expected, found)
         return found
 
@@ -67,7 +70,7 @@ def pair(labrun):
     # Not pytest's own folder, which other users may not pass: the root of a user namespace is one of them.
     folder = Path(tempfile.mkdtemp(prefix="differential-"))
     folder.chmod(0o755)
-    yield Pair(folder, os.environ.get("DIFFERENTIAL_LABRUN", str(labrun)), runc)
+    yield Pair(folder, str(labrun), runc)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -80,3 +83,17 @@ def holder():
     yield process.pid
     process.kill()
     process.wait()
+
+
+@pytest.fixture
+def case_of(pair, holder):
+    """A function: the configuration that a change makes of the default one."""
+
+    def made(change, extra=""):
+        case = Case("", change, extra, bundle=pair.bundle.path, holder=holder)
+        config = pair.config()
+        config["process"]["args"][2] += extra
+        change(config, case)
+        return config
+
+    return made

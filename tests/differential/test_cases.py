@@ -22,22 +22,14 @@ def by_name(cases):
     return pytest.mark.parametrize("case", cases, ids=[case.name for case in cases])
 
 
-def changed(pair, holder, case):
-    config = pair.config()
-    case.bundle, case.holder = pair.bundle.path, holder
-    config["process"]["args"][2] += case.extra
-    case.change(config, case)
-    return config
-
-
 @by_name([*cases_process.CASES, *cases_mounts.CASES, *cases_linux.CASES])
-def test_the_process_sees_what_runc_would_show_it(pair, holder, case):
-    pair.compare(changed(pair, holder, case), also_known=case.known)
+def test_the_process_sees_what_runc_would_show_it(pair, case_of, case):
+    pair.compare(case_of(case.change, case.extra), also_known=case.known)
 
 
 @by_name(cases_refused.CASES)
-def test_what_runc_refuses_is_refused(pair, holder, case):
-    config = changed(pair, holder, case)
+def test_what_runc_refuses_is_refused(pair, case_of, case):
+    config = case_of(case.change, case.extra)
     expected, found = (pair.observe(side, copy.deepcopy(config)) for side in (pair.runc, pair.labrun))
     assert expected["create"] != "0" or expected["start"] != "0", "the case is none: runc accepts it"
     unknown = known.unknown(observation.differences(expected, found), case.known)
