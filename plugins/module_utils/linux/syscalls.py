@@ -121,6 +121,7 @@ _setdomainname = _libc.setdomainname
 _setdomainname.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
 _flock = _libc.flock
 _flock.argtypes = [ctypes.c_int, ctypes.c_int]
+_NS_GET_NSTYPE = 0xB703
 _long = ctypes.c_long
 LOCK_EX = 2
 LOCK_NB = 4
@@ -304,6 +305,11 @@ def setdomainname(name: bytes) -> None:
 
 def _do_setdomainname(name: bytes) -> None:
     _check(_setdomainname(name, len(name)))
+
+
+def namespace_type(fd: int) -> int:
+    """The CLONE_NEW* flag of the namespace that the open file is; 0 for one that is none (ioctl_ns(2))."""
+    return max(int(_libc.ioctl(fd, _NS_GET_NSTYPE, 0)), 0)
 
 
 def flock(fd: int, operation: int) -> None:
