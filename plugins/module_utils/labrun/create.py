@@ -248,6 +248,10 @@ def _prepare_child(plan: Plan, pid: int) -> None:
         except OSError as error:
             hint = "a lower score than the caller's own needs CAP_SYS_RESOURCE"
             raise KernelRefused("write", "oomScoreAdj %d" % score, error.errno, hint) from None
+    for name, item in ((plan.config.get("linux") or {}).get("netDevices") or {}).items():
+        from ..linux import netlink
+
+        netlink.move_device(name, (item or {}).get("name") or name, pid)
     if plan.sources:
         plan.sources.send(plan.source_channel[0], plan.config, plan.bundle, pid, plan.source_indexes)
 

@@ -97,6 +97,7 @@ def _linux(document: dict[str, Any], linux: dict[str, Any], name: str) -> None:
         if document.get(kind) and needs not in seen:
             raise InvalidInput("%s: %s: without a uts namespace it would rename the host; add one" % (name, kind))
     _devices(linux, name)
+    _net_devices(linux.get("netDevices") or {}, seen, name)
     process_rules.config(linux, name)
     for kind in ("maskedPaths", "readonlyPaths"):
         for path in linux.get(kind) or []:
@@ -122,6 +123,20 @@ def _time_offsets(offsets: dict[str, Any], seen: dict[str, str], name: str) -> N
             raise InvalidInput("%s: linux.timeOffsets: %r is not one of %s" % (name, clock, ", ".join(CLOCKS)))
         if (offset.get("nanosecs") or 0) >= 1000000000:
             raise InvalidInput("%s: linux.timeOffsets.%s.nanosecs: a second has 10^9 of them" % (name, clock))
+
+
+def _net_devices(devices: dict[str, Any], seen: dict[str, str], name: str) -> None:
+    """config-linux.md, network devices; the kernel's rule for names: dev_valid_name()."""
+    if devices and "network" not in seen:
+        raise InvalidInput("%s: linux.netDevices: needs a network namespace; add {type: network}" % name)
+    inside = set()
+    for device, item in devices.items():
+        for word in (device, (item or {}).get("name") or device):
+            if word in ("", ".", "..") or len(word) > 15 or any(letter in "/: \t\n" for letter in word):
+                raise InvalidInput("%s: linux.netDevices: %r is not a name of a network device" % (name, word))
+        inside.add((item or {}).get("name") or device)
+    if len(inside) < len(devices):
+        raise InvalidInput("%s: linux.netDevices: two of them would get one name" % name)
 
 
 def _devices(linux: dict[str, Any], name: str) -> None:
