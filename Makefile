@@ -47,7 +47,7 @@ sanity: .venv/.test
 	@scripts/sanity
 
 test: packages lint
-	@$(RUN) -m pytest -rs tests/unit tests/integration
+	@$(RUN) -m pytest -rs
 
 bench: check-host packages .venv/.test
 	@$(RUN) tests/benchmarks/bench.py

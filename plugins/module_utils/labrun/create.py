@@ -115,6 +115,9 @@ def receive_bundle(bundle: str, root: str, settings: Settings, debug: Warn, warn
         raise InvalidInput("%s: root.path: %s is not a directory" % (path, rootfs_path))
     plan = Plan(bundle, text, config, rootfs_path, settings)
     described, linux = config["process"], config.get("linux") or {}
+    if settings.listen_fds:  # sd_listen_fds(3)
+        listening = ["LISTEN_FDS=%d" % settings.listen_fds, "LISTEN_PID=1"]
+        described = dict(described, env=(described.get("env") or []) + listening)
     plan.prepared = process.Prepared(described, linux, debug, warn, os.path.join(root, FILTERS))
     _find_sources(plan)
     if settings.open_console:
@@ -146,7 +149,7 @@ def make(folder: Folder, plan: Plan, debug: Warn) -> int:
     Raises KernelRefused, InvalidInput, Unsupported, CommandNotFound and CommandNotExecutable.
     """
     cgroup = _cgroup(folder, plan)
-    plan.prepared.keyring = b"" if plan.settings.no_new_keyring else b"_ses." + folder.id.encode()
+    plan.prepared.keyring = None if plan.settings.no_new_keyring else b"_ses." + folder.id.encode()
     if plan.sources:
         plan.source_channel = plan.sources.pair()
     channel = Channel(folder.report_fifo)

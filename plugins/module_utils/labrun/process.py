@@ -65,7 +65,7 @@ _prlimit.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.POINTER(_Rlimit), ctypes
 class Prepared:
     """A process object of config.json, ready to be applied without any look-up.
 
-    keyring: the name of the session keyring, or an empty string for an anonymous one; the caller may set it.
+    keyring: the name of the session keyring, empty for an anonymous one, None to keep the caller's; the caller sets it.
     sysctls: (path below /proc/sys, value), to be written by the container's first process.
     """
 
@@ -84,7 +84,7 @@ class Prepared:
         and Unsupported.
         """
         user = process.get("user") or {}
-        self.keyring = b""
+        self.keyring: bytes | None = b""
         self.args = [os.fsencode(item) for item in process["args"]]
         self.environment = _environment(process.get("env") or [])
         self.needs_home = not self.environment.get(b"HOME")
@@ -267,6 +267,8 @@ def _lsm() -> Any:
 
 
 def _join_keyring(prepared: Prepared) -> None:
+    if prepared.keyring is None:
+        return
     try:
         if prepared.lsm:
             _lsm().label_keys(prepared.lsm, True)
