@@ -41,7 +41,7 @@ _WHOLE = ("hugepageLimits", "network", "rdma", "unified")
 def pause(parsed: Parsed, _log: Log, _output: TextIO) -> int:
     """pause: freeze all processes of a container. Raises NotFound, WrongState, Unsupported, KernelRefused."""
     found, status = _existing(parsed)
-    if status not in ("created", "running", "paused"):
+    if status not in ("created", "running"):
         raise WrongState("container not running: %s cannot be paused, it is %s" % (found.id, status))
     _cgroup(found, "paused").freeze()
     return 0
@@ -89,6 +89,15 @@ def update(parsed: Parsed, log: Log, _output: TextIO) -> int:
     if status not in ("created", "running", "paused"):
         raise WrongState("container not running: %s cannot be updated, it is %s" % (found.id, status))
     cgroup = _cgroup(found, "updated")
+    lock = found.folder.lock()  # what another update changes meanwhile would be lost
+    try:
+        _change(found, cgroup, asked, log)
+    finally:
+        os.close(lock)
+    return 0
+
+
+def _change(found: life.Container, cgroup: Any, asked: dict[str, Any], log: Log) -> None:
     kept = found.folder.load()
     before = kept.get("resources")
     if before is None:
@@ -103,7 +112,6 @@ def update(parsed: Parsed, log: Log, _output: TextIO) -> int:
             log.warn("the limits from before cannot be restored: %s" % error)
         raise
     found.folder.save(dict(kept, resources=after))
-    return 0
 
 
 def _read(source: str) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 
-from ..linux.cgroups import manager as cgroups
 from ..linux.errors import InvalidInput, NotFound, OcilabError, Unsupported, WrongState
 from . import container as life
 from .options import Command
@@ -130,8 +129,7 @@ def _pids(found: life.Container) -> list[int]:
 
 def cgroup_of(found: life.Container) -> Any:
     """The container's cgroups.Cgroup; None where it has none."""
-    noted = found.noted("cgroup")
-    cgroup = cgroups.from_journal(noted) if noted else None
+    cgroup = found.cgroup()
     return cgroup if cgroup and cgroup.paths else None
 
 
