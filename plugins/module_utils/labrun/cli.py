@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ..linux.errors import InvalidInput, OcilabError
+from ..linux.errors import InvalidInput, OcilabError, Unsupported
 from . import rootless
 from .log import FORMATS, Log
 from .options import Command, Parsed, parse
@@ -55,7 +55,8 @@ SUMMARIES = {
 }
 _INSPECT = ("list", "ps", "events")
 _DESCRIBE = ("features", "spec")
-_CONTROL = ("pause", "resume", "update", "checkpoint", "restore")
+_CONTROL = ("pause", "resume", "update")
+_OUT_OF_SCOPE = ("checkpoint", "restore")
 
 
 def main(arguments: list[str], output: TextIO) -> int:
@@ -111,8 +112,10 @@ def _dispatch(name: str, arguments: list[str], options: dict[str, Any], log: Log
 
 
 def _find(name: str) -> tuple[Command, Any]:
-    """Imported by name, so that command.py sees which modules belong to the command. Raises InvalidInput."""
+    """Imported by name, so that command.py sees which modules belong to the command. Raises InvalidInput, Unsupported."""
     found: Any
+    if name in _OUT_OF_SCOPE:
+        raise Unsupported("%s: labrun does not checkpoint and restore containers; use runc and CRIU for that" % name)
     if name in _INSPECT:
         from . import commands_inspect as found
     elif name in _DESCRIBE:
