@@ -123,7 +123,7 @@ def receive_report(fd: int) -> dict[str, Any]:
         if not chunk or chunk.endswith(b"\n"):
             break
     data = b"".join(chunks)
-    return document.parse(data, "the report of the container's init") if data else {}
+    return document.parse(data, "the report of the container's init", own=True) if data else {}
 
 
 def listen(fifo: str) -> int:

@@ -147,6 +147,9 @@ def _devices(linux: dict[str, Any], name: str) -> None:
             raise InvalidInput("%s: %s.type: %r is not one of c, b, u, p" % (name, where, item["type"]))
         if item["type"] != "p":
             _require(item, ("major", "minor"), where, name)
+        for key, limit in (("major", 1 << 12), ("minor", 1 << 20)):
+            if not 0 <= item.get(key, 0) < limit:
+                raise InvalidInput("%s: %s.%s: a number below %d is expected" % (name, where, key, limit))
 
 
 def _require(document: dict[str, Any], keys: tuple[str, ...], where: str, name: str) -> None:
@@ -156,7 +159,7 @@ def _require(document: dict[str, Any], keys: tuple[str, ...], where: str, name: 
 
 
 def shape(value: Any, field: Any, where: str, name: str, debug: Debug) -> None:
-    """Check value against a field of the table; where is its JSON path. null counts as absent."""
+    """Check value against a field of the table; where is its JSON path. null counts as absent, and is taken out."""
     if value is None or field == fields.OTHER_PLATFORM:
         return
     if isinstance(field, dict):
@@ -178,6 +181,8 @@ def shape(value: Any, field: Any, where: str, name: str, debug: Debug) -> None:
 def _shape_object(value: Any, field: dict[str, Any], where: str, name: str, debug: Debug) -> None:
     if not isinstance(value, dict):
         raise InvalidInput("%s: %s: an object is expected, not %s" % (name, where, _shown(value)))
+    for key in [key for key, item in value.items() if item is None]:
+        del value[key]
     for key, item in value.items():
         path = where + "." + key if where else key
         if "*" in field:
