@@ -363,6 +363,7 @@ STRANGE = [
     "x",
     "a\0b",
     "\ud800",
+    "\udcff",
     "/",
     "\u00e4" * 300,
     [],
@@ -425,13 +426,14 @@ def what_is_wrong(bundle, text):
         return "hangs"
     lines = [line for line in result.stderr.splitlines() if "level=warning" not in line]
     bad = any(word in result.stderr for word in ("Traceback", "a bug of labrun", "Error(", "Error:"))
+    said = ""
     if result.returncode not in (0, 1, 126, 127) or len(lines) != (result.returncode != 0) or bad:
-        return f"{result.returncode} {result.stderr[-300:]!r}"
+        said = f"{result.returncode} {result.stderr[-300:]!r}"
     if (bundle.state / bundle.name).exists():
         deleted = bundle.labrun("delete", "--force", bundle.name)
         shutil.rmtree(bundle.state / bundle.name, ignore_errors=True)
-        return f"{result.returncode}, left its state; delete --force: {deleted.returncode} {deleted.stderr!r}"
-    return ""
+        said += f" left its state; delete --force: {deleted.returncode} {deleted.stderr!r}"
+    return said
 
 
 def test_r17_a_value_of_a_strange_kind_anywhere_is_one_clear_line(bundle):
