@@ -76,7 +76,7 @@ def kill(names):
     return {"names": names, "action": "SCMP_ACT_KILL_PROCESS"}
 
 
-# The kernel gives the root of an ipc namespace's message queues to who made it: runc as the container's root, labrun before
+# The kernel gives an ipc namespace's message queues to who made it: runc as the container's root, labrun before
 # ids are mapped, in the one clone that makes all namespaces.
 MQUEUE = [
     Known(

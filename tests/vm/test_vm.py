@@ -116,6 +116,7 @@ DIFFERENCES = {
     "CPUWeight": "follows cpu.weight",
     "hugetlb.2MB.rsvd.max": "runc since 1.2 limits reservations, too, and so does labrun",
     "Description": "names the runtime",
+    "DeviceAllow": "/dev/net/tun is a default device of current runc and of labrun; the pts are named by their number",
 }
 
 

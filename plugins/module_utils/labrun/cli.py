@@ -112,7 +112,7 @@ def _dispatch(name: str, arguments: list[str], options: dict[str, Any], log: Log
 
 
 def _find(name: str) -> tuple[Command, Any]:
-    """Imported by name, so that command.py sees which modules belong to the command. Raises InvalidInput, Unsupported."""
+    """Imported by name, so that command.py sees which modules belong to it. Raises InvalidInput, Unsupported."""
     found: Any
     if name in _OUT_OF_SCOPE:
         raise Unsupported("%s: labrun does not checkpoint and restore containers; use runc and CRIU for that" % name)

@@ -82,6 +82,7 @@ class Plan:
         self.sources: Any = None  # the module, where some bind sources are the runtime's to open
         self.source_indexes: list[int] = []
         self.source_channel: Any = None
+        self.cgroup_fd = -1
 
     @property
     def new_kinds(self) -> list[str]:
@@ -223,6 +224,7 @@ def create_namespaces(plan: Plan, entry: cgroups.Entry, channel: Channel, folder
     """Step 2: a child in new and joined namespaces, which waits for the word to go on; its pid on the host."""
     trace.step("create_namespaces")
     fifo_fd = _make_fifo(folder)
+    plan.cgroup_fd = plan.namespaces.open_cgroup()
     settings = plan.settings
 
     def body() -> None:
@@ -230,8 +232,7 @@ def create_namespaces(plan: Plan, entry: cgroups.Entry, channel: Channel, folder
 
     def start_child() -> None:
         keep = [fifo_fd, *entry.descriptors(), *range(3, 3 + settings.preserved)]
-        if plan.console:
-            keep.append(plan.console.socket_fd)
+        keep += [fd for fd in (plan.cgroup_fd, plan.console.socket_fd if plan.console else -1) if fd >= 0]
         if plan.sources:
             keep.append(plan.source_channel[1].fileno())
         run_child(channel, keep, settings.stdio, body)
@@ -240,6 +241,8 @@ def create_namespaces(plan: Plan, entry: cgroups.Entry, channel: Channel, folder
         return spawn(plan.namespaces, entry.clone_into, start_child)
     finally:
         os.close(fifo_fd)
+        if plan.cgroup_fd >= 0:
+            os.close(plan.cgroup_fd)
 
 
 def _prepare_child(plan: Plan, pid: int) -> None:

@@ -102,9 +102,12 @@ class _Joining:
         self.channel = Channel()
         # In the container there is only the container's /proc, which may tell lies (case R09).
         self.proc_fd = process.open_proc(prepared)
+        self.cgroup_fd = -1
 
     def start(self, wanted: Namespaces, cgroup: list[str]) -> int:
         """The pid of the process, once it has become its program. Raises what it reports."""
+        self.wanted = wanted
+        self.cgroup_fd = wanted.open_cgroup()
         entry = cgroups.from_journal(self.container.noted("cgroup")).entry(
             cgroups.subgroups(cgroup), self.container.pid
         )
@@ -121,8 +124,9 @@ class _Joining:
         finally:
             entry.close()
             self.channel.close_all()
-            if self.proc_fd >= 0:
-                os.close(self.proc_fd)
+            for fd in (self.proc_fd, self.cgroup_fd):
+                if fd >= 0:
+                    os.close(fd)
         return pid
 
     def _accompany(self, pid: int) -> None:
@@ -137,7 +141,7 @@ class _Joining:
 
     def _start_child(self, entry: cgroups.Entry) -> None:
         keep = [*entry.descriptors(), *range(3, 3 + self.preserved)]
-        keep += [fd for fd in (self.proc_fd, self.console.socket_fd if self.console else -1) if fd >= 0]
+        keep += [fd for fd in (self.proc_fd, self.cgroup_fd, self.console.socket_fd if self.console else -1) if fd >= 0]
         run_child(self.channel, keep, self.stdio, lambda: self._run(entry))
 
     def _run(self, entry: cgroups.Entry) -> None:
@@ -146,6 +150,7 @@ class _Joining:
         os.setsid()
         process.set_initial_affinity(self.prepared)
         entry.enter()
+        self.wanted.join_cgroup(self.cgroup_fd)
         child.become_root()
         process.open_host_files(self.prepared, self.proc_fd)
         if self.console:

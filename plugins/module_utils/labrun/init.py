@@ -25,6 +25,7 @@ def init(plan: Any, container_id: str, entry: Any, channel: Channel, fifo_fd: in
     os.setsid()
     trace.step("create_cgroup")
     entry.enter()
+    plan.namespaces.join_cgroup(plan.cgroup_fd)
     if plan.new_user_namespace or "user" in plan.joined:
         become_root()
     if plan.new_cgroup_namespace:

@@ -31,6 +31,8 @@ _PRIVATE = "/run/systemd/private"
 _SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket"
 _ANNOTATION = "org.systemd.property."
 _JOB_TIMEOUT_S = 30.0
+_STOP_TURNS = 30
+_STOP_TURN_S = 1.0
 _DEFAULT_PERIOD_US = 100000
 # What older versions do not know is only written to the files.
 _SINCE_QUOTA_PERIOD = 242
@@ -117,10 +119,25 @@ class Manager:
     def stop(self, unit: str) -> None:
         """StopUnit, and ResetFailedUnit, so that nothing of it stays; silent where it is gone."""
         try:
-            self._await(self._call("StopUnit", "ss", [unit, "replace"])[0])
+            job = self._call("StopUnit", "ss", [unit, "replace"])[0]
+            self._await_gone(unit, job)
         except dbus.CallFailed:
             pass  # a scope goes with its last process
         self.reset(unit)
+
+    def _await_gone(self, unit: str, job: str) -> None:
+        """Until the job is done or, since a scope that ends by itself takes its job along, the unit is gone.
+
+        Raises CallFailed when it is, OcilabError when it stays.
+        """
+        for turn in range(_STOP_TURNS):
+            try:
+                self._connection.wait_signal("JobRemoved", lambda values: values[1] == job, _STOP_TURN_S)
+                return
+            except OcilabError:
+                self._call("GetUnit", "s", [unit])
+                if turn == _STOP_TURNS - 1:
+                    raise
 
     def reset(self, unit: str) -> None:
         """ResetFailedUnit; silent where there is nothing to reset."""
