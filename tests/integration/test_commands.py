@@ -186,8 +186,9 @@ def test_ps_shows_the_containers_processes_alone(running, theirs):
     table = running("ps", running.name).stdout.splitlines()
     assert table[0].split() == theirs("ps", theirs.name).stdout.splitlines()[0].split()
     assert sorted(int(line.split()[1]) for line in table[1:]) == sorted(pids)
-    chosen = running("ps", running.name, "-o", "args,pid", "-e").stdout.splitlines()
-    assert sorted(line.rsplit(None, 1)[0] for line in chosen[1:]) == ["/bin/sleep 200", "/bin/sleep 300"]
+    chosen = running("ps", running.name, "-o", "pid,args", "-e").stdout.splitlines()
+    assert sorted(line.split(None, 1)[1] for line in chosen[1:]) == ["/bin/sleep 200", "/bin/sleep 300"]
+    assert "put it first" in running("ps", running.name, "-o", "args,pid", "-e").stderr
     refused = running("ps", running.name, "-o", "args", "-e")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "no PID column" in refused.stderr

@@ -110,11 +110,16 @@ def processes(parsed: Parsed, _log: Log, output: TextIO) -> int:
     if "PID" not in titles:
         raise InvalidInput("ps: its output has no PID column; choose options of ps(1) that show it, as -o pid,args")
     column = titles.index("PID")
-    output.write(lines[0] + "\n")
+    chosen = [lines[0]]
     for line in lines[1:]:
-        words = line.split()
-        if len(words) > column and words[column].isdigit() and int(words[column]) in pids:
-            output.write(line + "\n")
+        words = line.split()[column : column + 1]
+        if words and not words[0].isdigit():
+            raise InvalidInput(
+                "ps: %r is no pid: a column before it has blanks; put it first, as -o pid,args" % words[0]
+            )
+        if words and int(words[0]) in pids:
+            chosen.append(line)
+    output.write("".join(line + "\n" for line in chosen))
     return 0
 
 
