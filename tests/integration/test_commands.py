@@ -248,6 +248,17 @@ def wait_for(condition, timeout_s=10):
         time.sleep(0.02)
 
 
+def test_a_container_that_waits_for_its_start_is_not_paused(ours):
+    """runc pauses it; here its start would wait for a process that is frozen."""
+    quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    words = [*ours.command, "create", "--bundle", str(ours.bundle.path), ours.name]
+    subprocess.run(words, check=True, timeout=60, **quiet)
+    refused = ours("pause", ours.name)
+    assert refused.returncode == 1
+    assert "it is created" in refused.stderr
+    assert (ours("start", ours.name).returncode, ours.status()) == (0, "running")
+
+
 def test_a_paused_container_can_be_killed_and_deleted(running):
     assert running("pause", running.name).returncode == 0
     running.stop()

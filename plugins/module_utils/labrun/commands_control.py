@@ -39,9 +39,12 @@ _WHOLE = ("hugepageLimits", "network", "rdma", "unified")
 
 
 def pause(parsed: Parsed, _log: Log, _output: TextIO) -> int:
-    """pause: freeze all processes of a container. Raises NotFound, WrongState, Unsupported, KernelRefused."""
+    """pause: freeze all processes of a container. Raises NotFound, WrongState, Unsupported, KernelRefused.
+
+    Not of one that waits for its start, which runc does: its start would wait in turn until it is resumed.
+    """
     found, status = _existing(parsed)
-    if status not in ("created", "running"):
+    if status != "running":
         raise WrongState("container not running: %s cannot be paused, it is %s" % (found.id, status))
     _cgroup(found, "paused").freeze()
     return 0
