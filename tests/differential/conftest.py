@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Sequence
 
 import known
 import observation
@@ -41,13 +42,11 @@ class Pair:
     def run(self, side: observation.Runtime, config: dict) -> dict[str, str]:
         return observation.run(side, self.bundle, config, self.name)
 
-    def compare(
-        self, config: dict, execute: list[str] | None = None, also_known: list[known.Known] | None = None
-    ) -> dict:
+    def compare(self, config: dict, execute: list[str] | None = None, also_known: Sequence[known.Known] = ()) -> dict:
         """labrun's observation, when it is runc's but for the known differences."""
         expected = self.observe(self.runc, copy.deepcopy(config), execute)
         found = self.observe(self.labrun, copy.deepcopy(config), execute)
-        unknown = known.unknown(observation.differences(expected, found), also_known or [])
+        unknown = known.unknown(observation.differences(expected, found), also_known)
         assert not unknown, _told(unknown, expected, found)
         return found
 
