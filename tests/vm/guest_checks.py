@@ -720,7 +720,7 @@ def make_rootfs(folder):
 
 def failure_text():
     """The exception being handled, with what the check's variables held: no pytest is here to show it."""
-    error, place = sys.exc_info()[1:]
+    place = sys.exc_info()[2]
     while place.tb_next and place.tb_next.tb_frame.f_code.co_filename == __file__:
         place = place.tb_next
     values = [f"{name} = {value!r:.600}" for name, value in place.tb_frame.f_locals.items() if name != "runtime"]

@@ -202,6 +202,8 @@ class Container:
                 from ..linux.cgroups import manager
 
                 manager.from_journal(entry).remove()
+            elif entry["object"] == "mounts":
+                creation.undo_mounts(entry)
             elif entry["object"] == "monitor":
                 self._await_monitor(entry["pid"], entry["started"])
             elif entry["object"] == "log" and os.path.exists(entry["path"]):

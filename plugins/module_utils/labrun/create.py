@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import time
 
-from ..linux import files, processes, syscalls, trace
+from ..linux import files, mounts, namespaces, processes, syscalls, trace
 from ..linux.cgroups import manager as cgroups
-from ..linux.errors import InvalidInput, KernelRefused, Unsupported
+from ..linux.errors import InvalidInput, KernelRefused, OcilabError, Unsupported
 from ..spec import document, validate
 from . import init as child
 from . import listener, process, rootfs
@@ -130,10 +130,9 @@ def receive_bundle(bundle: str, root: str, settings: Settings, debug: Warn, warn
 
 def _find_sources(plan: Plan) -> None:
     """Load what bind mounts with id mappings or of a user namespace may need; for others it is not even loaded."""
-    mounts = plan.config.get("mounts") or []
     mapped = any(
         item.get("uidMappings") or any(word in ("idmap", "ridmap") for word in item.get("options") or [])
-        for item in mounts
+        for item in plan.config.get("mounts") or []
     )
     if not mapped and "user" not in plan.new_kinds and "user" not in plan.joined:
         return
@@ -156,6 +155,7 @@ def make(folder: Folder, plan: Plan, debug: Warn) -> int:
     channel = Channel(folder.report_fifo)
     pid = 0
     try:
+        _note_mounts(folder, plan)
         entry = create_cgroup(folder, cgroup, (plan.config.get("linux") or {}).get("resources") or {})
         if cgroup.left_out:
             debug(cgroup.left_out)
@@ -191,6 +191,33 @@ def _cgroup(folder: Folder, plan: Plan) -> cgroups.Cgroup:
 
         properties = systemd.annotated(plan.config.get("annotations") or {})
     return cgroups.detect().at(path, folder.id, settings.systemd_cgroup, settings.rootless, properties)
+
+
+def _note_mounts(folder: Folder, plan: Plan) -> None:
+    """Without a new mount namespace the container's mounts outlive it, on the host or in a namespace that it joins."""
+    if "mount" in plan.new_kinds:
+        return
+    namespace = plan.joined.get("mount", "")
+    before = 0 if namespace else mounts.count_at(plan.rootfs)
+    folder.note({"object": "mounts", "path": plan.rootfs, "before": before, "namespace": namespace})
+
+
+def undo_mounts(noted: dict[str, Any]) -> None:
+    """Take away what _note_mounts() noted, the process being gone. Raises OSError."""
+    if not noted["namespace"]:
+        mounts.take_away(noted["path"], noted["before"])
+        return
+    pid = os.fork()  # a process may be in one mount namespace only
+    if pid:
+        os.waitpid(pid, 0)
+        return
+    try:
+        namespaces.join(namespaces.open_all({"mount": noted["namespace"]}))
+        mounts.take_away(noted["path"], noted["before"])
+    except (OSError, OcilabError):
+        pass  # the namespace has gone, and its mounts with it
+    finally:
+        os._exit(0)
 
 
 def _adopt(folder: Folder, plan: Plan, cgroup: cgroups.Cgroup, pid: int) -> None:
