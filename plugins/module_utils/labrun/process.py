@@ -103,6 +103,10 @@ class Prepared:
         self.in_user_namespace = any(item["type"] == "user" for item in linux.get("namespaces") or [])
         granted = None if self.in_user_namespace else capabilities.held()
         self.capabilities = capabilities.prepare(process.get("capabilities") or {}, warn, granted)
+        # Under no_new_privs a user's program has at most what it is executed with: the launcher must not lose that.
+        way = capabilities.over_execve(self.capabilities) if self.no_new_privileges and self.uid else None
+        self.wider = way[0] if way else None
+        self.launcher_calls = way[1] if way else []
         profile = linux.get("seccomp")
         self.seccomp = seccomp.prepare(profile, debug, kept) if profile else None
         self.lsm: Any = _prepare_lsm(process)
@@ -218,7 +222,7 @@ def become_process(
     Does not return; raises CommandNotFound, CommandNotExecutable, InvalidInput, Unsupported and KernelRefused.
     """
     _join_keyring(prepared)
-    launcher_fd = program.prepare_launcher(prepared.args[0], report_fd)
+    launcher_fd = program.prepare_launcher(prepared.args[0], report_fd, prepared.launcher_calls)
     _set_affinity(prepared)
     _set_rlimits(prepared)
     if prepared.umask is not None:
@@ -250,8 +254,9 @@ def become_process(
     if prepared.no_new_privileges:
         _load_filter(prepared, give_listener)
     before_wait()
-    labelled = bool(prepared.lsm and prepared.lsm.label)
-    program.execute(path, prepared.args, prepared.environment, launcher_fd, report_fd, labelled)
+    if prepared.lsm and prepared.lsm.label:
+        program.execute_directly(path, prepared.args, prepared.environment)
+    program.execute(path, prepared.args, prepared.environment, launcher_fd, report_fd, prepared.wider)
 
 
 def _scheduling() -> Any:

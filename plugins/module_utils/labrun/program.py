@@ -13,7 +13,7 @@ import errno
 import os
 import stat
 
-from ..linux import launcher, syscalls, trace
+from ..linux import capabilities, launcher, syscalls, trace
 from ..linux.errors import CommandNotExecutable, CommandNotFound, InvalidInput, KernelRefused, OcilabError, Unsupported
 from ..spec import document
 
@@ -116,30 +116,48 @@ def find(name: bytes, search: list[bytes]) -> bytes:
     raise CommandNotFound('exec: "%s": executable file not found in $PATH of the container' % shown)
 
 
-def prepare_launcher(name: bytes, report_fd: int) -> int:
+def prepare_launcher(name: bytes, report_fd: int, calls: list[tuple[int, int | bytes, int | bytes, int]]) -> int:
     """The launcher (linux/launcher.py) for args[0]; where execve(2) fails it writes one line of JSON to report_fd.
+
+    calls: what it calls before.
 
     The line is {"error": class, "message": text}. Raises KernelRefused, Unsupported.
     """
     texts = {number: _report(_failure(name, number)) for number in _ERRORS}
-    return launcher.prepare(report_fd, texts, _report(_failure(name, 0)))
+    return launcher.prepare(report_fd, texts, _report(_failure(name, 0)), calls)
 
 
 def _report(error: OcilabError) -> bytes:
     return document.dump({"error": type(error).__name__, "message": str(error)}) + b"\n"
 
 
-def execute(
-    path: bytes, args: list[bytes], environment: dict[bytes, bytes], launcher_fd: int, report_fd: int, directly: bool
-) -> None:
-    """Become the program. directly: without the launcher, as SELinux needs it.
+def execute_directly(path: bytes, args: list[bytes], environment: dict[bytes, bytes]) -> None:
+    """Become the program without the launcher, as SELinux needs it.
 
-    SELinux takes a label on at the first execve(2), for which its policy must know the file; it keeps the container
-    from writing to the host's files by itself. Does not return; raises as find(), and Unsupported, KernelRefused.
+    It takes a label on at the first execve(2), for which its policy must know the file; it keeps the container from
+    writing to the host's files by itself. Does not return; raises as execute().
     """
     try:
-        if directly:
-            os.execve(path, args, environment)
+        os.execve(path, args, environment)
+    except OSError as error:
+        raise _failure(args[0], error.errno or 0) from None
+
+
+def execute(
+    path: bytes,
+    args: list[bytes],
+    environment: dict[bytes, bytes],
+    launcher_fd: int,
+    report_fd: int,
+    wider: capabilities.Prepared | None,
+) -> None:
+    """Become the program by way of the launcher; wider: the capabilities for that way.
+
+    Does not return; raises CommandNotFound, CommandNotExecutable, Unsupported, KernelRefused, OcilabError.
+    """
+    if wider:
+        capabilities.apply(wider)
+    try:
         launcher.execute(launcher_fd, report_fd, path, args, environment)
     except OSError as error:
         raise _failure(args[0], error.errno or 0) from None

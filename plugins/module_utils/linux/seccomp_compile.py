@@ -253,21 +253,25 @@ def _allows_plainly(profile: dict[str, Any], name: str) -> bool:
 def _launcher_rules(library: Any, profile: dict[str, Any]) -> bytes:
     """Let the calls of launcher.py pass where the profile does not: each one only as the launcher needs it.
 
-    They give the program nothing: whoever may execve(2) can reach a descriptor's file by /proc/self/fd.
+    They give the program nothing: whoever may execve(2) can reach a descriptor's file by /proc/self/fd, and has no more
+    capabilities than its permitted ones.
     """
-    needed = {"execveat": (4, 0x1000), "fcntl": (1, 2)}  # the argument's number and value: AT_EMPTY_PATH, F_SETFD
+    # The argument's number and value: AT_EMPTY_PATH, F_SETFD, PR_CAP_AMBIENT
+    needed = {"execveat": (4, 0x1000), "fcntl": (1, 2), "prctl": (0, 47)}
     code = b""
     for name in launcher.CALLS:
         if _allows_plainly(profile, name):
             continue
-        argument, value = needed[name]
+        allow = _instruction(_RETURN, ACTIONS["SCMP_ACT_ALLOW"])
+        if name in needed:
+            argument, value = needed[name]
+            allow = _instruction(_LOAD, 16 + 8 * argument) + _instruction(_IF_EQUAL, value, 0, 1) + allow
+        length = len(allow) // 8
         code += _instruction(_LOAD, 4)
-        code += _instruction(_IF_EQUAL, library.seccomp_arch_native(), 0, 5)
+        code += _instruction(_IF_EQUAL, library.seccomp_arch_native(), 0, 2 + length)
         code += _instruction(_LOAD, 0)
-        code += _instruction(_IF_EQUAL, library.seccomp_syscall_resolve_name(name.encode()), 0, 3)
-        code += _instruction(_LOAD, 16 + 8 * argument)
-        code += _instruction(_IF_EQUAL, value, 0, 1)
-        code += _instruction(_RETURN, ACTIONS["SCMP_ACT_ALLOW"])
+        code += _instruction(_IF_EQUAL, library.seccomp_syscall_resolve_name(name.encode()), 0, length)
+        code += allow
     return code
 
 

@@ -19,8 +19,10 @@ _BY_MACHINE = {
     "x86_64": {
         "rt_sigaction": 13,
         "getcwd": 79,
+        "capset": 126,
         "personality": 135,
         "pivot_root": 155,
+        "prctl": 157,
         "sched_setaffinity": 203,
         "set_mempolicy": 238,
         "keyctl": 250,
@@ -35,10 +37,12 @@ _BY_MACHINE = {
         "getcwd": 17,
         "ioprio_set": 30,
         "pivot_root": 41,
+        "capset": 91,
         "personality": 92,
         "unshare": 97,
         "sched_setaffinity": 122,
         "rt_sigaction": 134,
+        "prctl": 167,
         "keyctl": 219,
         "set_mempolicy": 237,
         "setns": 268,
@@ -137,6 +141,11 @@ def _check(result: int) -> int:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     return result
+
+
+def number(name: str) -> int:
+    """The number of a system call that is in the tables here."""
+    return _numbers[name]
 
 
 def raw(name: str, *arguments: object) -> int:
