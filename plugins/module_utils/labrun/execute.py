@@ -178,6 +178,6 @@ def user(text: str) -> dict[str, Any]:
     """The user object of UID or UID:GID, as runc's exec takes it. Raises InvalidInput."""
     uid, colon, gid = text.partition(":")
     for part in (uid, gid if colon else "0"):
-        if not part.isdigit() or int(part) > validate.MAX_ID:
+        if not (part.isascii() and part.isdigit()) or int(part) > validate.MAX_ID:
             raise InvalidInput("--user %r: give UID or UID:GID as numbers" % text)
     return {"uid": int(uid), "gid": int(gid)} if colon else {"uid": int(uid)}
