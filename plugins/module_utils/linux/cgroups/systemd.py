@@ -117,27 +117,35 @@ class Manager:
                 raise OcilabError("systemd unit %s: %s" % (unit, error)) from None
 
     def stop(self, unit: str) -> None:
-        """StopUnit, and ResetFailedUnit, so that nothing of it stays; silent where it is gone."""
-        try:
-            job = self._call("StopUnit", "ss", [unit, "replace"])[0]
-            self._await_gone(unit, job)
-        except dbus.CallFailed:
-            pass  # a scope goes with its last process
+        """StopUnit, and ResetFailedUnit, so that nothing of it stays; silent where it is gone. Raises OcilabError."""
+        if self._is_active(unit):
+            try:
+                job = self._call("StopUnit", "ss", [unit, "replace"])[0]
+                self._await_stop(unit, job)
+            except dbus.CallFailed:
+                pass  # a scope goes with its last process
         self.reset(unit)
 
-    def _await_gone(self, unit: str, job: str) -> None:
-        """Until the job is done or, since a scope that ends by itself takes its job along, the unit is gone.
+    def _is_active(self, unit: str) -> bool:
+        """Whether the unit is neither gone nor at its end."""
+        try:
+            path = self._call("GetUnit", "s", [unit])[0]
+            interface, name = "org.freedesktop.DBus.Properties", [_SERVICE + ".Unit", "ActiveState"]
+            state = self._connection.call(_SERVICE, path, "Get", "ss", name, interface)[0][1]
+        except dbus.CallFailed:
+            return False
+        return state not in ("inactive", "failed")
 
-        Raises CallFailed when it is, OcilabError when it stays.
-        """
-        for turn in range(_STOP_TURNS):
+    def _await_stop(self, unit: str, job: str) -> None:
+        """Until the job is done; a scope that ends by itself meanwhile takes its job along without a signal."""
+        for _turn in range(_STOP_TURNS):
             try:
                 self._connection.wait_signal("JobRemoved", lambda values: values[1] == job, _STOP_TURN_S)
                 return
             except OcilabError:
-                self._call("GetUnit", "s", [unit])
-                if turn == _STOP_TURNS - 1:
-                    raise
+                if not self._is_active(unit):
+                    return
+        raise OcilabError("systemd unit %s: it does not stop; see journalctl" % unit)
 
     def reset(self, unit: str) -> None:
         """ResetFailedUnit; silent where there is nothing to reset."""
