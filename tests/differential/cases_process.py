@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from case import cases
+from known import Known
 
 ALL = ["CAP_KILL", "CAP_CHOWN", "CAP_NET_RAW"]
 
@@ -61,7 +62,11 @@ CASES = cases(
         "umask": user(umask=0o77),
         "umask 0": user(umask=0),
         "environment": add_env("A=1", "B=two words", "C=", "D=a=b"),
-        "environment with duplicates": add_env("A=1", "B=2", "A=3"),
+        "environment with duplicates": (
+            add_env("A=1", "B=2", "A=3"),
+            "",
+            [Known("environ", ".*A=3\nB=2.*", ".*B=2\nA=3.*", "the last one counts, where it stands; as newer runc")],
+        ),
         "environment with a home": add_env("HOME=/elsewhere"),
         "environment with an empty home": add_env("HOME="),
         "environment that is empty": process(env=[]),

@@ -368,7 +368,7 @@ def _dev(lines: list[str]) -> dict[str, str]:
 def _keys(lines: list[str]) -> dict[str, str]:
     """proc_keys(5): only a container's keyrings, their permissions and owners; serials, counts and times vary."""
     found = [words for words in map(str.split, lines) if len(words) > 8 and "differential" in words[8]]
-    return {"": "\n".join(sorted(" ".join(words[4:9]) for words in found))}
+    return {"": "\n".join(sorted({" ".join(words[4:9]) for words in found}))}
 
 
 READERS = {
