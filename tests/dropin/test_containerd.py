@@ -79,7 +79,7 @@ def test_options(run, lab):
 
 
 def test_terminal(ctr, usual, lab):
-    script = "tty; echo ready; read line; echo got $line; until stty size 2>/dev/null; do sleep 0.05; done; exit 5"
+    script = "tty; echo ready; read line; echo got $line; until stty size 2>/dev/null | grep .; do sleep 0.05; done; exit 5"
     words = ("run", "--rm", "-t", *usual, f"/{lab.cgroup}/tty", BOX, "tty", "sh", "-c", script)
     output, code = ctr.terminal(*words, typed="word\n", size=(44, 99))
     assert code == 5, output

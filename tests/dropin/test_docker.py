@@ -15,7 +15,7 @@ HOLD = ("sh", "-c", 'trap "exit 5" TERM; trap "echo usr1" USR1; echo started; wh
 
 
 # Docker's client tells the size only once the container runs.
-SIZE = "until stty size 2>/dev/null; do sleep 0.05; done; "
+SIZE = "until stty size 2>/dev/null | grep .; do sleep 0.05; done; "
 
 
 @pytest.fixture
