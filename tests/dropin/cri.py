@@ -107,4 +107,4 @@ class Cri:
         call = self.channel.unary_unary(
             path, request_serializer=request.SerializeToString, response_deserializer=response.FromString
         )
-        return lambda **fields: call(request(**fields), timeout=60)
+        return lambda **fields: call(request(**fields), timeout=25)

@@ -51,6 +51,8 @@ STATE = (
     "run/lab/docker/exec/containerd/daemon/io.containerd.runtime.v2.task/*/*",
     "run/lab/containerd/state/io.containerd.runtime.v2.task/*/*",
 )
+# A script's end that tells a terminal's size as soon as it has one; engines set it only once the container runs.
+SIZE = "until stty size 2>/dev/null | grep .; do sleep 0.05; done; "
 NAMESPACES = ("mount", "net", "pid", "ipc", "uts")
 
 
@@ -162,7 +164,8 @@ class Lab:
             paths = [f"{folder}/{name}" for folder, names, _files in os.walk(parent) for name in names]
             found.update("cgroup " + path for path in paths if not path.endswith("/conmon"))  # which is Podman's own
         for pattern in STATE:
-            found.update(f"file {path}" for path in self.files.glob(pattern))
+            # labrun keeps compiled filters for later containers under a name that no container can have
+            found.update(f"file {path}" for path in self.files.glob(pattern) if not path.name.startswith("@"))
         return found
 
     def stop(self, started):

@@ -10,6 +10,7 @@ import time
 
 import pytest
 from daemons import oci_archive
+from lab import SIZE
 
 BOX = "lab.invalid/box:1"
 PAUSE = "lab.invalid/pause:1"
@@ -79,7 +80,7 @@ def test_options(run, lab):
 
 
 def test_terminal(ctr, usual, lab):
-    script = "tty; echo ready; read line; echo got $line; until stty size 2>/dev/null | grep .; do sleep 0.05; done; exit 5"
+    script = "tty; echo ready; read line; echo got $line; " + SIZE + "exit 5"
     words = ("run", "--rm", "-t", *usual, f"/{lab.cgroup}/tty", BOX, "tty", "sh", "-c", script)
     output, code = ctr.terminal(*words, typed="word\n", size=(44, 99))
     assert code == 5, output

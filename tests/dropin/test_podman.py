@@ -10,7 +10,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from lab import remove_cgroup
+from lab import SIZE, remove_cgroup
 
 HOLD = ("sh", "-c", 'trap "exit 5" TERM; trap "echo usr1" USR1; echo started; while :; do sleep 0.05; done')
 BOX = "localhost/box:1"
@@ -81,7 +81,7 @@ def test_exec(podman, start):
 
 
 def test_terminals(podman, usual, start):
-    script = "tty; echo ready; read line; echo got $line; until stty size 2>/dev/null | grep .; do sleep 0.05; done; exit 9"
+    script = "tty; echo ready; read line; echo got $line; " + SIZE + "exit 9"
     output, code = podman.terminal("run", "--rm", *usual, "-it", BOX, "sh", "-c", script, typed="word\n", size=(44, 99))
     assert code == 9, output
     assert "got word" in output

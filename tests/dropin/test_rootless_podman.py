@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pytest
+from lab import CGROUPS
 
 BOX = "localhost/box:1"
 USUAL = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
@@ -63,7 +64,7 @@ def test_terminal(rootless):
     assert "got word" in output
 
 
-def test_file_systems(run, rootless, lab, tmp_path_factory):
+def test_file_systems(run, rootless, lab):
     folder = lab.path(f"/run/lab/{rootless.user}/shared")
     folder.mkdir(exist_ok=True)
     (folder / "file").write_text("of the user\n")
@@ -72,6 +73,13 @@ def test_file_systems(run, rootless, lab, tmp_path_factory):
     run("-v", f"{inside}:/mnt:ro", BOX, "touch", "/mnt/new", code=1)
     run("--read-only", "--tmpfs", "/t:size=1m", BOX, "touch", "/t/new")
     assert "null" in run(BOX, "sh", "-c", "echo x >/dev/null && ls /dev/null")
+
+
+def test_no_cgroup_without_delegation(run, rootless):
+    if (CGROUPS / "cgroup.controllers").exists():
+        pytest.skip("on a host with cgroup v2 alone a user may have a delegated cgroup")
+    own = rootless.lab.run("cat", "/proc/self/cgroup", user=rootless.user).stdout
+    assert run(BOX, "cat", "/proc/self/cgroup") == own
 
 
 def test_pod(rootless):
