@@ -9,6 +9,7 @@ Whatever an engine starts or mounts in it ends with it, and nothing in it meets 
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import pty
 import select
@@ -21,6 +22,7 @@ import time
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
+NUMBERS = itertools.count()
 # The first process ends when the pipe closes, thus with the tests, however these end; it reaps what is left to it by
 # ignoring SIGCHLD. The user files and engines' settings are copies, so that nothing is changed on the host.
 SETUP = """
@@ -60,7 +62,7 @@ class Lab:
     """The room; words given to its methods are run in it."""
 
     def __init__(self):
-        self.cgroup = f"labrun-dropin-{os.getpid()}"
+        self.cgroup = f"labrun-dropin-{os.getpid()}-{next(NUMBERS)}"
         options = [f"--{name}" for name in NAMESPACES]
         self.process = subprocess.Popen(
             ["unshare", *options, "--fork", "--kill-child", "--mount-proc", "sh", "-c", SETUP],
