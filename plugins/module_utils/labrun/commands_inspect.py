@@ -11,6 +11,7 @@ import os
 
 from ..linux.errors import InvalidInput, NotFound, OcilabError, Unsupported, WrongState
 from . import container as life
+from .create import FILTERS
 from .options import Command
 
 TYPE_CHECKING = False
@@ -62,10 +63,11 @@ def _format(parsed: Parsed) -> str:
 
 
 def _names(root: str) -> list[str]:
-    """The folders below root; none where there is no root yet."""
+    """The folders below root but our own kept filters; none where there is no root yet."""
     try:
         with os.scandir(root) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            return sorted(name for name in names if name != FILTERS)
     except FileNotFoundError:
         return []
     except OSError as error:
