@@ -71,7 +71,8 @@ class Harness:
     def prepare(self, command):
         """What stands before the command; before the first of all there is no folder for states either."""
         if not BEFORE[command] and self.state.exists():
-            self.state.rmdir()
+            assert not (self.state / self.name).exists()
+            shutil.rmtree(self.state)
         for name in BEFORE[command]:
             self.must(name)
 
