@@ -80,8 +80,8 @@ class Harness:
         with open(self.output) as file:
             return file.read()[-600:]
 
-    def left(self, networks=(), grace_s=3.0):
-        return leaks.find(self.name, self.token, [str(self.bundle.path)], self.state, networks, grace_s)
+    def left(self, networks=(), moment=0, grace_s=3.0):
+        return leaks.find(self.name, self.token, [str(self.bundle.path)], self.state, networks, moment, grace_s)
 
 
 # What stands before the command that is killed, and how many points of it must at least have been found: a trace
@@ -111,12 +111,13 @@ def kill_at(harness, command, point, when, victim):
     """One kill and its aftermath; a line that tells what was left or refused, or an empty one."""
     harness.prepare(command)
     result = tracer.run(harness.words(command), harness.environment, point, when, victim, harness.output)
+    moment = leaks.now()
     if not result.killed:
         return "was not met again"
     for attempt in ("first", "second"):
         if harness.plain("delete") != 0:
             return f"the {attempt} delete --force fails: {harness.said()}"
-    left = harness.left(result.networks)
+    left = harness.left(result.networks, moment)
     if left:
         return "; ".join(left)
     for name in ("create", "delete"):
