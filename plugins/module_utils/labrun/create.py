@@ -35,7 +35,8 @@ class Settings:
 
     stdio: three descriptors for the container, or None for the caller's own; preserved: how many descriptors from 3 on
     it keeps, listen_fds of them by systemd's protocol; open_console: is given the process object and returns a
-    terminal.Console, or None for one that wants no terminal; notes: for the journal, before anything is made.
+    terminal.Console, or None for one that wants no terminal; notes: for the journal, before anything is made; observe:
+    is called after each step with its name and the init's pid (0 before there is one), while the child waits for it.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Settings:
         rootless: bool | None = None,
         listen_fds: int = 0,
         notes: list[dict[str, Any]] | None = None,
+        observe: Callable[[str, int], None] | None = None,
     ) -> None:
         self.stdio = stdio
         self.preserved = preserved
@@ -59,6 +61,7 @@ class Settings:
         self.rootless = is_rootless() if rootless is None else rootless
         self.listen_fds = listen_fds
         self.notes = notes or []
+        self.observe = observe
 
 
 class Plan:
@@ -155,11 +158,16 @@ def make(folder: Folder, plan: Plan, debug: Warn) -> int:
     channel = Channel(folder.report_fifo)
     pid = 0
     try:
+        observe = plan.settings.observe
+        if observe:
+            observe("receive_bundle", 0)
         _note_mounts(folder, plan)
         entry = create_cgroup(folder, cgroup, (plan.config.get("linux") or {}).get("resources") or {})
         if cgroup.left_out:
             debug(cgroup.left_out)
         plan.cgroup_mounts = _cgroup_mounts(plan, cgroup)
+        if observe:
+            observe("create_cgroup", 0)
         try:
             pid = create_namespaces(plan, entry, channel, folder)
         finally:
@@ -170,6 +178,8 @@ def make(folder: Folder, plan: Plan, debug: Warn) -> int:
             folder.save(dict(new_state(folder, plan, pid), half_made=True))
         _adopt(folder, plan, cgroup, pid)
         _prepare_child(plan, pid)
+        if observe:
+            observe("create_namespaces", pid)
         channel.go()
         _accompany(folder, plan, pid, channel)
         return pid
@@ -295,9 +305,14 @@ def _accompany(folder: Folder, plan: Plan, pid: int, channel: Channel) -> None:
         told = channel.receive()
         if told.get("ready"):
             trace.add(told["trace"])
+            if plan.settings.observe:
+                plan.settings.observe("become_process", pid)
             return
         if told.get("mounted"):
             _run_hooks(folder, plan, pid)
+            channel.go()
+        elif told.get("entered"):
+            plan.settings.observe("build_rootfs", pid)  # type: ignore[misc]  # the child asks only where there is one
             channel.go()
         elif "listener" in told:
             state = told_state(new_state(folder, plan, pid), "creating")
