@@ -79,7 +79,7 @@ class Observer:
 
     def observe(self, step: str, pid: int) -> None:
         """Called after each step, while the container's process (0: none yet) waits."""
-        now = {
+        now: dict[str, dict[str, Any]] = {
             "files": {path: path for path in _tree(self.container.folder.path)},
             "cgroups": {item["path"]: item for item in self._cgroups()},
             "namespaces": _namespaces(pid),
