@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import anatomy
 from ansible_collections.ocilab.hosts.plugins.module_utils.linux.errors import NotFound
 
 pytestmark = pytest.mark.root
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 
 class Checked(anatomy.Observer):
@@ -82,3 +86,29 @@ def test_a_failure_in_the_middle_leaves_nothing(bundle):
         observer.run()
     assert [step["step"] for step in observer.steps][-1] == "build_rootfs"
     bundle.assert_nothing_left()
+
+
+def host_state():
+    cgroups = sorted(str(path) for path in Path("/sys/fs/cgroup").glob("*/labrun-anatomy-*"))
+    temporary = sorted(str(path) for path in Path("/tmp").glob("ocilab-work-*"))
+    mounted = [line for line in Path("/proc/self/mounts").read_text().splitlines() if "ocilab-work-" in line]
+    return cgroups, temporary, mounted, sorted(str(path) for path in Path("/run/labrun").glob("anatomy-*"))
+
+
+def test_the_playbook_tells_the_steps_and_leaves_the_host_as_it_was(tmp_path):
+    before = host_state()
+    wanted = {"anatomy_base_dir": str(tmp_path), "anatomy_language": "ko"}
+    command = [sys.executable, "-m", "ansible", "playbook", "ocilab.hosts.anatomy", "-e", json.dumps(wanted)]
+    environment = dict(os.environ, ANSIBLE_CONFIG=str(REPOSITORY / "playbooks" / "ansible.cfg"))
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stdout[-3000:]
+    for words in (
+        "5. become_process",
+        "컨테이너 안에서의 pid: 1",
+        "명령줄: /bin/sleep 60",
+        "호스트에 남은 것이 없습니다.",
+    ):
+        assert words in result.stdout
+    page = (tmp_path / "build" / "anatomy" / "anatomy.html").read_text(encoding="utf-8")
+    assert "pids.max = 20" in page
+    assert host_state() == before
