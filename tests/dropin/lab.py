@@ -62,6 +62,7 @@ class Lab:
     """The room; words given to its methods are run in it."""
 
     def __init__(self):
+        remove_cgroups_of_the_dead()
         self.cgroup = f"labrun-dropin-{os.getpid()}-{next(NUMBERS)}"
         options = [f"--{name}" for name in NAMESPACES]
         self.process = subprocess.Popen(
@@ -193,13 +194,20 @@ class Lab:
 
 
 def remove_cgroup(parent):
+    """Remove a cgroup and those below it; one whose processes are still ending stays."""
     for folder, _names, _files in os.walk(parent, topdown=False):
         try:
-            for pid in (Path(folder) / "cgroup.procs").read_text().split():
-                os.kill(int(pid), signal.SIGKILL)
             os.rmdir(folder)
         except OSError:
-            pass  # a process of it is still ending
+            pass
+
+
+def remove_cgroups_of_the_dead():
+    """A run of the tests that was killed leaves its empty cgroups: all else of it ended with its namespaces."""
+    for pattern in ("labrun-dropin-*", "*/labrun-dropin-*"):
+        for path in CGROUPS.glob(pattern):
+            if not Path("/proc", path.name.split("-")[2]).exists():
+                remove_cgroup(path)
 
 
 def copy_image(target, busybox):
