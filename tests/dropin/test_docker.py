@@ -18,7 +18,7 @@ HOLD = ("sh", "-c", 'trap "exit 5" TERM; trap "echo usr1" USR1; echo started; wh
 
 @pytest.fixture
 def run(docker):
-    """docker run --rm of a container with the runtime under test; a network takes Docker a while, so only where asked."""
+    """docker run --rm with the runtime under test; a network takes Docker a while, so only where one is asked."""
 
     def call(*words, code=0):
         network = () if "--network" in words else ("--network", "none")
