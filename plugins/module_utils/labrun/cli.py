@@ -31,6 +31,7 @@ GLOBAL = Command(
         "--log-format": "text|json  the format of log lines (default: text)",
         "--debug": "log debug lines",
         "--systemd-cgroup": "let systemd manage the cgroup; cgroupsPath is slice:prefix:name then",
+        "--explain": "print the steps of the command and their system calls to standard error",
         "--rootless": "true|false|auto  do without a cgroup that cannot be made (default: auto)",
     },
     {"-v": "--version", "-h": "--help"},
@@ -71,6 +72,10 @@ def main(arguments: list[str], output: TextIO) -> int:
             output.write(_help())
             return 0
         log = _open_log(options)
+        if "--explain" in options:
+            from . import explain
+
+            return explain.told(_dispatch, rest[0], rest[1:], options, log, output)
         return _dispatch(rest[0], rest[1:], options, log, output)
     except OcilabError as error:
         log.error(str(error))

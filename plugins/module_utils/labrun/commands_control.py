@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from ..linux import trace
 from ..linux.cgroups import limits
 from ..linux.errors import InvalidInput, OcilabError, Unsupported, WrongState
 from ..spec import document, fields, validate
@@ -46,6 +47,7 @@ def pause(parsed: Parsed, _log: Log, _output: TextIO) -> int:
     found, status = _existing(parsed)
     if status != "running":
         raise WrongState("container not running: %s cannot be paused, it is %s" % (found.id, status))
+    trace.step("pause")
     _cgroup(found, "paused").freeze()
     return 0
 
@@ -55,6 +57,7 @@ def resume(parsed: Parsed, _log: Log, _output: TextIO) -> int:
     found, status = _existing(parsed)
     if status != "paused":
         raise WrongState("container not paused: %s cannot be resumed, it is %s" % (found.id, status))
+    trace.step("resume")
     _cgroup(found, "resumed").thaw()
     return 0
 
@@ -107,6 +110,7 @@ def _change(found: life.Container, cgroup: Any, asked: dict[str, Any], log: Log)
         before = (found.folder.config().get("linux") or {}).get("resources") or {}
     after = merge(before, asked)
     try:
+        trace.step("update")
         cgroup.update(after)
     except OcilabError:
         try:

@@ -65,6 +65,7 @@ def execute(
     cgroup: words of --cgroup, which name cgroups below the container's. Raises WrongState when the container is not
     running, InvalidInput, KernelRefused, CommandNotFound, CommandNotExecutable.
     """
+    trace.step("exec")
     state = container.state()
     if state["status"] == "paused" and not ignore_paused:
         message = "cannot exec in a paused container: %s: resume it, or use --ignore-paused"
