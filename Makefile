@@ -13,7 +13,7 @@ help:
 	@echo "make compare   build a bundle, run it in labrun and in every engine found here, write $(OUTPUT)/report.html (root)"
 	@echo "make test      lint, and run every test (root; TEST_ENGINES=none installs and needs no engine)"
 	@echo "make lint      ansible-lint, ruff, mypy, yamllint, shellcheck, changelog, ansible-test sanity"
-	@echo "make bench     hold labrun's speed against runc's (root)"
+	@echo "make bench     hold labrun's speed and memory against runc's and Docker's (root)"
 	@echo "make labrun    build the command build/bin/labrun"
 	@echo "make clean     remove what make made"
 
