@@ -2,6 +2,8 @@
 # Every path is relative: the checkout's own may hold spaces.
 PYTHON ?= python3
 OUTPUT ?= build/compare
+# Each in a process of its own: they have helpers of the same names, and what one leaves in its process is no other's.
+TESTS = unit integration security faults differential dropin pythons vm
 RUN = PYTHONUNBUFFERED=1 .venv/bin/python
 # Where .venv came along with a moved or copied checkout, its link leads to the old one, which would be tested instead.
 MOVED := $(shell for link in .venv/lib/python3*/site-packages/ansible_collections/ocilab/hosts; do \
@@ -47,7 +49,8 @@ sanity: .venv/.test
 	@scripts/sanity
 
 test: packages lint
-	@$(RUN) -m pytest -rs
+	@failed=; for folder in $(TESTS); do echo "tests/$$folder"; $(RUN) -m pytest -rs "tests/$$folder" || failed="$$failed $$folder"; \
+	done; [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 bench: check-host packages .venv/.test
 	@$(RUN) tests/benchmarks/bench.py
