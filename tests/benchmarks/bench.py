@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the ocilab.hosts authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""labrun's speed and memory against Debian's runc and Docker: `make bench`. Exits with 1 when a bar is missed."""
+"""labrun's speed and memory against Debian's runc and Docker: `make bench`. Exits with 1 when a limit is missed."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ IN_PROCESS_BAR = 0.3
 MANY_BAR = 0.1
 
 
-def verdict(value: float, bar: float) -> str:
-    return f"bar {bar}: {'held' if value <= bar else 'MISSED'}"
+def verdict(value: float, limit: float) -> str:
+    return f"bar {limit}: {'held' if value <= limit else 'MISSED'}"
 
 
 def first_line(*words: str) -> str:
@@ -62,17 +62,17 @@ def starts(base: Path, labrun: str) -> bool:
     print(f"{workload.PROGRAM} in {workload.BUNDLE}; {ROUNDS} rounds of one start each, and the ratios in each round:")
     held = True
     other = statistics.median(samples["runc"]) / 1e6
-    for name, bar in (("labrun run", COMMAND_BAR), ("labrun in-process", IN_PROCESS_BAR)):
+    for name, limit in (("labrun run", COMMAND_BAR), ("labrun in-process", IN_PROCESS_BAR)):
         value, low, high = pairs.ratio(samples[name], samples["runc"])
         own = statistics.median(samples[name]) / 1e6
-        held = held and value <= bar
+        held = held and value <= limit
         times = f"{own:.1f} ms to runc's {other:.1f} ms"
-        print(f"  {name}: {times}: {value:.2f} ({low:.2f}-{high:.2f}), {verdict(value, bar)}")
+        print(f"  {name}: {times}: {value:.2f} ({low:.2f}-{high:.2f}), {verdict(value, limit)}")
     return held
 
 
 def hundred(base: Path) -> bool:
-    """One call of the module between two halves of Docker's starts; whether the bar is held."""
+    """One call of the module between two halves of Docker's starts; whether the limit is held."""
     if not shutil.which("dockerd"):
         print("  100 containers: left out, for dockerd is not installed")
         return True

@@ -40,7 +40,9 @@ def joined(kind, link):
     return change
 
 
-def mapped(uids=MAPPED, gids=MAPPED):
+def mapped(uids=None, gids=None):
+    uids, gids = uids or MAPPED, gids or MAPPED
+
     def change(config, _case):
         config["linux"]["namespaces"].append({"type": "user"})
         config["linux"].update(uidMappings=uids, gidMappings=gids)

@@ -20,7 +20,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-PROBE = (Path(__file__).parent / "probe.sh").read_text()
+PROBE = (Path(__file__).parent / "probe.busybox").read_text()
 APPLETS = "cat chmod echo env false find id ionice ip ls mkdir readlink sh sleep stat stty touch tr true tty uname"
 NAMESPACES = ("pid", "net", "mnt", "uts", "ipc", "user", "cgroup", "time")
 TIMEOUT_S = 60
@@ -233,7 +233,7 @@ def _by_the_runtime(runtime: Runtime, bundle: Bundle, name: str, pid: int) -> di
     seen = {f"state.{key}": _shown(value) for key, value in state.items() if key not in ("pid", "created", "rootfs")}
     seen["state.keys"] = " ".join(sorted(state))
     seen["state.pid is the pid file's"] = str(state.get("pid") == pid)
-    seen["state.created"] = re.sub(r"\d+", "N", str(state.get("created")).rstrip("Z").split(".")[0])
+    seen["state.created"] = re.sub(r"\d+", "N", str(state.get("created")).rstrip("Z").partition(".")[0])
     listed = runtime.call("list", "--format", "json")
     rows = json.loads(listed.stdout) if listed.returncode == 0 else [{}]
     seen["list.keys"] = " ".join(sorted(rows[0]))

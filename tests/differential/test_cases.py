@@ -37,7 +37,7 @@ def test_what_runc_refuses_is_refused(pair, case_of, case):
 
 
 def test_the_same_runtime_twice_differs_in_nothing(pair):
-    assert observation.differences(*(pair.observe(pair.runc, pair.config()) for _ in "12")) == {}
+    assert observation.differences(*(pair.observe(pair.runc, pair.config()) for _turn in "12")) == {}
 
 
 def test_a_planted_difference_is_found(pair):

@@ -94,7 +94,7 @@ def capabilities(draw):
 def rlimits(draw):
     made = []
     for kind in draw(some(sorted(LIMITS))):
-        soft, hard = sorted(draw(st.integers(*LIMITS[kind])) for _ in "12")
+        soft, hard = sorted(draw(st.integers(*LIMITS[kind])) for _turn in "12")
         made.append({"type": f"RLIMIT_{kind}", "soft": soft, "hard": hard})
     return made
 

@@ -84,7 +84,7 @@ CASES: dict[str, tuple[Any, str, dict[str, str]]] = {
     "id-mapped": (idmapped("bind", "idmap"), "stat -c '%u %g' /at/file", {"extra": "1000 1000"}),
     "id-mapped recursively": (idmapped("rbind", "ridmap"), "stat -c '%u %g' /at/file", {"extra": "1000 1000"}),
     "id-mapped by the user namespace": (
-        both(mapped(), lambda config, case: mount("bind", "volume", "bind", "idmap", at="/home")(config, case)),
+        both(mapped(), mount("bind", "volume", "bind", "idmap", at="/home")),
         "stat -c '%u %g' /home/file",
         {"extra": "0 0"},
     ),

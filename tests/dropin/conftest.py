@@ -53,7 +53,7 @@ def runtime(lab, request):
         real = lab.path("/run/lab/bin/real") / Path(source).name
         real.parent.mkdir()
         shutil.copy(source, real)
-        shutil.copy(Path(__file__).parent / "record.py", inside)
+        inside.write_text("#!/usr/bin/python3\n" + (Path(__file__).parent / "record.py").read_text())
         inside.chmod(0o755)
         settings = {"runtime": f"/run/lab/bin/real/{real.name}", "folder": str(Path(folder).resolve())}
         Path(f"{inside}.json").write_text(json.dumps(settings))

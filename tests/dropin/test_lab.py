@@ -21,9 +21,7 @@ def test_leftovers_are_seen():
         room.daemon("sleep", "4323", log=os.devnull)
         room.run("mount", "-t", "tmpfs", "left", "/run/lab/home")
         room.run("mkdir", "-p", "/run/labrun/left", "/run/containerd/s/left")
-        groups = [path for path in Path("/sys/fs/cgroup").glob("*/cgroup.procs")] or [
-            Path("/sys/fs/cgroup/cgroup.procs")
-        ]
+        groups = list(Path("/sys/fs/cgroup").glob("*/cgroup.procs")) or [Path("/sys/fs/cgroup/cgroup.procs")]
         (groups[0].parent / room.cgroup / "left").mkdir(parents=True)
         found = "\n".join(sorted(room.footprint() - clean))
         for part in ("sleep 4323", "mount /run/lab/home", "/run/labrun/left", "/run/containerd/s/left", "/left\nfile"):

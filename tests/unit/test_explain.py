@@ -14,9 +14,10 @@ SOURCES = Path(__file__).resolve().parent.parent.parent / "plugins" / "module_ut
 
 
 def dotted(node):
-    """'trace.call' for that attribute; '' for what is none."""
-    is_attribute = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
-    return f"{node.value.id}.{node.attr}" if is_attribute else ""
+    """'trace.call' for that attribute, of whatever else it may be one, and a name itself; '' for anything else."""
+    if not isinstance(node, ast.Attribute):
+        return getattr(node, "id", "")
+    return f"{getattr(node.value, 'id', getattr(node.value, 'attr', ''))}.{node.attr}"
 
 
 def first_arguments(*functions):

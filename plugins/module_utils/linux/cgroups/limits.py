@@ -75,7 +75,7 @@ def parts(resources: dict[str, Any]) -> Iterator[Part]:
             continue
         values = {name: asked[name] for name in names if is_set(group, name, asked.get(name))}
         if not values.keys() <= _ALONE_NOTHING:
-            yield Part(controller, v2_controller, "%s.%s" % (group, next(iter(values))), values)
+            yield Part(controller, v2_controller, group + "." + min(values), values)
 
 
 def is_set(group: str, name: str, value: Any) -> bool:
