@@ -185,6 +185,7 @@ class Tracer:
         self.counts = {}
         self.points = []
         self.pending = {}  # thread -> the point whose exit stop is awaited
+        self.early = {}  # thread -> its first stop, where that was seen before its parent's call returned
         self.killed = False
         self.main = 0
         self.code = None
@@ -227,6 +228,9 @@ class Tracer:
             if thread == self.main:
                 self.code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
             return
+        if thread not in self.groups:
+            self.early[thread] = status
+            return
         number, event = os.WSTOPSIG(status), status >> 16
         deliver = 0
         if number == signal.SIGTRAP | 0x80:
@@ -237,6 +241,8 @@ class Tracer:
             child, group = message.value, self.groups.get(thread, thread)
             self._add(child, group if os.path.exists(f"/proc/{group}/task/{child}") else child)
             self.cloned(thread, child)
+            if child in self.early:
+                self._handle(child, self.early.pop(child))
         elif event == _EVENT_EXEC:
             self.executed(thread)
             if thread != self.main:
