@@ -181,6 +181,7 @@ class Tracer:
         self.victim = victim
         self.order = {}  # thread group -> order of creation
         self.groups = {}  # thread -> thread group
+        self.gone = set()  # what has ended: its pid may be another's by now
         self.programs = set()  # thread groups that run another program by now: not the runtime any more
         self.counts = {}
         self.points = []
@@ -225,6 +226,7 @@ class Tracer:
 
     def _handle(self, thread, status):
         if not os.WIFSTOPPED(status):
+            self.gone.add(thread)
             if thread == self.main:
                 self.code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
             return
@@ -298,7 +300,7 @@ class Tracer:
     def _kill(self, thread):
         """Kill the caller, which is stopped, or the command; then nothing else is stopped any more."""
         own = os.readlink("/proc/self/ns/net")
-        for group in self.order:
+        for group in set(self.order) - self.gone:
             try:
                 network = os.readlink(f"/proc/{group}/ns/net")
             except OSError:
