@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("root") and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason="needs root"))
-        for marker in ("engines", "browser"):
+        for marker in ("engines", "browser", "vm"):
             if item.get_closest_marker(marker) and no_engines:
                 item.add_marker(pytest.mark.skip(reason=f"TEST_ENGINES=none leaves out what needs {marker}"))
 
