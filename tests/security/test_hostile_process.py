@@ -120,6 +120,22 @@ def test_r01_a_program_that_is_the_runtime_itself(probe, interpreter, attack):
     probe.assert_nothing_left()
 
 
+def test_r01_a_hook_of_the_container_that_is_the_runtime_itself(probe, interpreter):
+    """startContainer hooks are programs of the container's, which an image may have written."""
+    hook = {"path": "/bin/entry", "env": ["PYTHONVERBOSE=1"]}
+    probe.config["hooks"] = {"startContainer": [hook]}
+    place(probe, "bin/entry", b"#!/bin/sh\ncat >/told; echo ran $0\n")
+    result = probe.run("/bin/true")
+    assert result.returncode == 0, result.stderr
+    assert '"status":"created"' in (probe.path / "rootfs/told").read_text()  # the positive control
+    place(probe, "bin/entry", b"#!/proc/self/exe\nimport os; print('python', os.readlink('/proc/self/exe'))\n")
+    result = probe.run("/bin/true")
+    assert result.returncode == 1
+    assert "hooks.startContainer[0] /bin/entry: exit code 1" in result.stderr
+    assert "python" not in result.stderr.lower()
+    probe.assert_nothing_left()
+
+
 def test_r01_what_the_kernel_shows_as_the_file_while_the_program_is_executed(probe, interpreter):
     """The file behind /proc/self/exe at the moment of execve(2), as strace sees the calls: not Python's process."""
     if not shutil.which("strace"):

@@ -9,6 +9,7 @@ Each gets the container's state on its standard input, exactly its own environme
 
 from __future__ import annotations
 
+import errno
 import os
 
 from ..linux import processes, trace
@@ -43,6 +44,7 @@ class Hooks:
 
     def __init__(self, kind: str, entries: list[dict[str, Any]], state: dict[str, Any]) -> None:
         self.kind = kind
+        self.launch: Any = None
         self.state = document.dump(state)
         self.prepared = [
             (
@@ -53,6 +55,24 @@ class Hooks:
             )
             for entry in entries
         ]
+
+    def guard(self) -> None:
+        """For programs that the container holds: they are executed by way of the launcher, as its process is (R01).
+
+        To be called while the host's /dev is in reach. Raises KernelRefused, Unsupported.
+        """
+        from ..linux import launcher
+
+        # Only its number matters, which the launcher is made with: the pipe of processes.run() takes its place.
+        report_fd = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
+        texts = {number: b"%d" % number for number in errno.errorcode}
+        launcher_fd = launcher.prepare(report_fd, texts, b"%d" % errno.ENOEXEC, [])
+
+        def launch(failed: int, path: bytes, args: list[bytes], environment: dict[bytes, bytes]) -> None:
+            os.dup2(failed, report_fd)
+            launcher.execute(launcher_fd, report_fd, path, args, environment)
+
+        self.launch = launch
 
     def run(self) -> None:
         """Run each in order; the first that fails ends them. Raises HookFailed."""
@@ -72,7 +92,7 @@ class Hooks:
         shown = path.decode("utf-8", "replace")
         where = "hooks.%s[%d] %s" % (self.kind, index, shown)
         try:
-            arguments = (path, words, environment, self.state, timeout_s)
+            arguments = (path, words, environment, self.state, timeout_s, self.launch)
             code, output = trace.call("execve", (self.kind + " hook " + shown,), processes.run, *arguments)
         except TimeoutError:
             raise HookFailed("%s: did not end within %s s and was killed" % (where, timeout_s)) from None

@@ -109,7 +109,11 @@ def _hooks(plan: Any, container_id: str, kind: str) -> Any:
 
 def _start_hooks(plan: Any, container_id: str) -> Any:
     """Ready to run, for after pivot_root nothing may be looked up any more (case R22); None without any."""
-    return _hooks(plan, container_id, "startContainer") if plan.hooks.get("startContainer") else None
+    if not plan.hooks.get("startContainer"):
+        return None
+    ready = _hooks(plan, container_id, "startContainer")
+    ready.guard()
+    return ready
 
 
 def forget_imports() -> None:

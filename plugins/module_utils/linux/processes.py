@@ -14,6 +14,10 @@ from _signal import signal as set_signal
 
 from . import files, syscalls
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
 
 def start_time(pid: int) -> int:
     """When the process started, in clock ticks since boot (proc(5), stat field 22); 0 when it is gone or a zombie."""
@@ -69,13 +73,19 @@ _POLL_S = 0.01
 
 
 def run(
-    path: bytes, args: list[bytes], environment: dict[bytes, bytes], stdin: bytes, timeout_s: float | None
+    path: bytes,
+    args: list[bytes],
+    environment: dict[bytes, bytes],
+    stdin: bytes,
+    timeout_s: float | None,
+    launch: Callable[[int, bytes, list[bytes], dict[bytes, bytes]], None] | None = None,
 ) -> tuple[int, bytes]:
     """Run a program to its end: (exit code, what it printed, at most 4 KiB of it).
 
     It leads a process group of its own, which is killed as a whole when it has not ended after timeout_s seconds.
     Files in memory serve as its standard streams: unlike pipes they never fill up, and nobody waits for their end.
-    Should the caller be killed, so is the program: nothing else knows of it (case F01).
+    Should the caller be killed, so is the program: nothing else knows of it (case F01). launch stands in for execve(2)
+    and is given the pipe, too, that takes the number of the error where it fails.
     Raises TimeoutError, and OSError where it cannot be executed.
     """
     given = os.memfd_create("stdin")
@@ -83,7 +93,7 @@ def run(
     try:
         os.write(given, stdin)
         os.lseek(given, 0, os.SEEK_SET)
-        pid = _spawn(path, args, environment, (given, output, output))
+        pid = _spawn(path, args, environment, (given, output, output), launch)
         if timeout_s is not None and not _ends_within(pid, timeout_s):
             os.killpg(pid, SIGKILL)
             os.waitpid(pid, 0)
@@ -94,7 +104,13 @@ def run(
         os.close(output)
 
 
-def _spawn(path: bytes, args: list[bytes], environment: dict[bytes, bytes], streams: tuple[int, int, int]) -> int:
+def _spawn(
+    path: bytes,
+    args: list[bytes],
+    environment: dict[bytes, bytes],
+    streams: tuple[int, int, int],
+    launch: Callable[[int, bytes, list[bytes], dict[bytes, bytes]], None] | None,
+) -> int:
     """What posix_spawn(3) does, with a parent death signal, which that one lacks. Raises OSError."""
     failed_read, failed_write = os.pipe()  # execve closes it
     parent = os.getpid()
@@ -107,6 +123,8 @@ def _spawn(path: bytes, args: list[bytes], environment: dict[bytes, bytes], stre
                 for number, fd in enumerate(streams):
                     os.dup2(fd, number)
                 set_signal(SIGPIPE, SIG_DFL)
+                if launch:
+                    launch(failed_write, path, args, environment)
                 os.execve(path, args, environment)
         except OSError as error:
             os.write(failed_write, b"%d" % (error.errno or 0))
