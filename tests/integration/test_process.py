@@ -331,7 +331,7 @@ def test_bad_schedulers(bundle, scheduler, message):
 @pytest.mark.parametrize(("name", "number"), [("RT", 1), ("BE", 2), ("IDLE", 3)])
 def test_io_priority(probe, name, number):
     probe.config["process"]["ioPriority"] = {"class": "IOPRIO_CLASS_" + name, "priority": 6}
-    seen = probe.busyboxell("probe call $(probe number ioprio_get) 1 0")
+    seen = probe.shell("probe call $(probe number ioprio_get) 1 0")
     assert seen.split() == [str(number << 13 | 6), "0"]
 
 
@@ -351,11 +351,11 @@ def test_bad_io_priorities(bundle, value, message):
 def test_personality(probe):
     probe.config["linux"]["personality"] = {"domain": "LINUX32"}
     (probe.path / "rootfs/bin/uname").symlink_to("busybox")
-    seen = probe.busyboxell("probe call $(probe number personality) 0xffffffff; uname -m").split()
+    seen = probe.shell("probe call $(probe number personality) 0xffffffff; uname -m").split()
     assert seen[:2] == ["8", "0"]
     assert seen[2] != MACHINE
     probe.config["linux"]["personality"] = {"domain": "LINUX"}
-    assert probe.busyboxell("uname -m").split() == [MACHINE]
+    assert probe.shell("uname -m").split() == [MACHINE]
 
 
 @pytest.mark.parametrize(
@@ -559,7 +559,7 @@ def test_seccomp_operators(probe, op, value, second, refused_ones):
     argument = {"index": 1, "value": value, "valueTwo": second, "op": op}
     with_rule(probe, {"names": ["getpriority"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95, "args": [argument]})
     script = "n=$(probe number getpriority); for i in 4 5 6 8 9; do probe call $n 77 $i; done"
-    answers = [line.split()[1] for line in probe.busyboxell(script).splitlines()]
+    answers = [line.split()[1] for line in probe.shell(script).splitlines()]
     # 77 is no kind of priority: the kernel itself answers EINVAL
     assert answers == ["95" if number in refused_ones else "22" for number in (4, 5, 6, 8, 9)]
 
@@ -568,7 +568,7 @@ def test_two_conditions_on_one_argument_are_alternatives(probe):
     arguments = [{"index": 1, "value": value, "op": "SCMP_CMP_EQ"} for value in (5, 8)]
     with_rule(probe, {"names": ["getpriority"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95, "args": arguments})
     script = "n=$(probe number getpriority); for i in 4 5 6 8 9; do probe call $n 77 $i; done"
-    assert [line.split()[1] for line in probe.busyboxell(script).splitlines()] == ["22", "95", "22", "95", "22"]
+    assert [line.split()[1] for line in probe.shell(script).splitlines()] == ["22", "95", "22", "95", "22"]
 
 
 @pytest.mark.parametrize(
@@ -586,20 +586,20 @@ def test_calls_newer_than_the_profile_do_not_exist(probe, profile, unknown):
         pytest.skip("architectures of x86")
     seccomp = probe.config["linux"]["seccomp"]
     seccomp.update(profile)
-    seen = probe.busyboxell("probe call 600; probe call 100000; probe call 0x3fffffff").splitlines()
+    seen = probe.shell("probe call 600; probe call 100000; probe call 0x3fffffff").splitlines()
     assert seen == ["-1 " + unknown] * 3
     if "defaultAction" not in profile:
         default = str(profile.get("defaultErrnoRet", 1))
-        assert probe.busyboxell("probe call $(probe number bpf)").split() == ["-1", default]
+        assert probe.shell("probe call $(probe number bpf)").split() == ["-1", default]
     if "architectures" in profile:
         # The other entries of the kernel: known to the profile (getppid), and newer than it.
-        assert int(probe.busyboxell("probe call32 64")) >= 0
-        assert probe.busyboxell("probe call32 600").strip() == "-38"
+        assert int(probe.shell("probe call32 64")) >= 0
+        assert probe.shell("probe call32 600").strip() == "-38"
 
 
 def test_a_permissive_profile_hides_nothing(probe):
     probe.config["linux"]["seccomp"] = dict(ALLOW_ALL, syscalls=[{"names": ["sync"], "action": "SCMP_ACT_ERRNO"}])
-    assert probe.busyboxell("probe call $(probe number bpf) 99").split() == ["-1", "22"]
+    assert probe.shell("probe call $(probe number bpf) 99").split() == ["-1", "22"]
 
 
 BAD_PROFILES = [
@@ -678,7 +678,7 @@ def test_a_profile_that_refuses_what_the_launcher_calls(probe, no_new_privileges
 def test_filters_are_kept_and_what_is_not_ours_is_not_used(probe):
     with_rule(probe, {"names": ["sync"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95})
     script = "probe call $(probe number sync)"
-    assert probe.busyboxell(script) == "-1 95\n"
+    assert probe.shell(script) == "-1 95\n"
     (kept,) = (probe.state / "@seccomp").iterdir()
     folder = kept.parent
     assert (folder.stat().st_mode & 0o777, kept.stat().st_mode & 0o777) == (0o700, 0o600)
@@ -686,7 +686,7 @@ def test_filters_are_kept_and_what_is_not_ours_is_not_used(probe):
     forged = good.replace((0x50000 | 95).to_bytes(4, "little"), (0x50000 | 96).to_bytes(4, "little"))
     assert forged != good
     kept.write_bytes(forged)
-    assert probe.busyboxell(script) == "-1 96\n"  # the positive control: it is what is kept that is loaded
+    assert probe.shell(script) == "-1 96\n"  # the positive control: it is what is kept that is loaded
     spoiled = [
         lambda: kept.chmod(0o644),
         lambda: os.chown(kept, 1000, 1000),
@@ -705,7 +705,7 @@ def test_filters_are_kept_and_what_is_not_ours_is_not_used(probe):
         (probe.path / "forged").write_bytes(forged)
         kept.chmod(0o600)
         spoil()
-        assert probe.busyboxell(script) == "-1 95\n"
+        assert probe.shell(script) == "-1 95\n"
     assert probe.labrun("list", "--quiet").stdout == ""
 
 
@@ -810,7 +810,7 @@ def test_a_listener_answers_the_containers_calls(probe, agent, tmp_path, no_new_
     rule = {"names": ["sync"], "action": "SCMP_ACT_NOTIFY"}
     path = str(tmp_path / "agent.sock")
     with_rule(probe, rule, listenerPath=path, listenerMetadata="for the agent")
-    assert probe.busyboxell("probe call $(probe number sync)") == "1234 0\n"
+    assert probe.shell("probe call $(probe number sync)") == "1234 0\n"
     (sent,) = agent.states
     assert (sent["fds"], sent["metadata"], sent["ociVersion"]) == (["seccompFd"], "for the agent", "1.3.0")
     state = sent["state"]

@@ -595,9 +595,9 @@ def test_r18_the_default_profile(probe, no_new_privileges):
     every = ["CAP_SYS_ADMIN", "CAP_BPF", "CAP_SYS_PTRACE", "CAP_SETUID", "CAP_SETGID"]
     probe.config["process"]["capabilities"] = {name: every for name in ("bounding", "permitted", "effective")}
     script = "".join("probe call $(probe number %s) %s;" % (name, words) for name, words, _answer in CALLS)
-    assert probe.busyboxell(script).splitlines() == ["-1 " + answer for _name, _words, answer in CALLS]
+    assert probe.shell(script).splitlines() == ["-1 " + answer for _name, _words, answer in CALLS]
     del probe.config["linux"]["seccomp"]  # the positive control: without it none is refused by policy
-    for (name, _words, _answer), line in zip(CALLS, probe.busyboxell(script).splitlines()):
+    for (name, _words, _answer), line in zip(CALLS, probe.shell(script).splitlines()):
         assert line.split()[1] not in (EPERM, ENOSYS), name
 
 
