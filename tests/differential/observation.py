@@ -314,6 +314,9 @@ def _status(lines: list[str]) -> dict[str, str]:
             continue
         if key in STATUS_OF_PIDS:
             value = " ".join("self" if word == own else "0" if word == "0" else "other" for word in value.split()[-1:])
+        elif key == "SigIgn":
+            # Signals 32 and 33 are the C library's own: who started the tests may ignore them, and Go leaves them so.
+            value = "%016x" % (int(value, 16) & ~0x180000000)
         elif key == "SigQ":
             value = value.partition("/")[2]
         seen[key] = " ".join(value.split())
