@@ -137,8 +137,11 @@ def _flag(text: str) -> bool | None:
     return known[text]
 
 
-def entry() -> int:
-    """The command's entry point: main() on the process's own arguments."""
+def entry() -> None:
+    """The command's entry point: main() on the process's own arguments; does not return."""
     code = main(sys.argv[1:], sys.stdout)
-    sys.stdout.flush()
-    return code
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = code or 1
+    os._exit(code)  # the interpreter would take itself apart first, object by object
