@@ -10,9 +10,9 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
+import own_dockerd
 import pytest
 from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import command
 from ansible_collections.ocilab.hosts.plugins.module_utils.spec import runtime, seccomp
@@ -136,30 +136,5 @@ def dockerd(tmp_path_factory):
     """A Docker daemon of our own; the value for DOCKER_HOST."""
     if not shutil.which("dockerd"):
         pytest.skip("dockerd is not installed")
-    base = tmp_path_factory.mktemp("dockerd")
-    address = f"unix://{base}/docker.sock"
-    before = set(_docker_cgroups())
-    arguments = ["dockerd", "--data-root", str(base / "data"), "--exec-root", str(base / "exec"), "--host", address]
-    arguments += ["--pidfile", str(base / "pid"), "--iptables=false", "--bridge=none"]
-    with open(base / "log", "wb") as log:
-        daemon = subprocess.Popen(arguments, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + 60
-        while subprocess.run(["docker", "--host", address, "info"], capture_output=True, check=False).returncode != 0:
-            if daemon.poll() is not None or time.monotonic() > deadline:
-                pytest.fail("dockerd does not start: " + (base / "log").read_text()[-800:])
-            time.sleep(0.3)
+    with own_dockerd.running(tmp_path_factory.mktemp("dockerd")) as address:
         yield address
-    finally:
-        daemon.terminate()
-        daemon.wait(timeout=60)
-        for mount in reversed(Path("/proc/self/mounts").read_text().splitlines()):
-            target = mount.split()[1]
-            if target.startswith(str(base)):
-                subprocess.run(["umount", "-l", target], check=False)
-        for path in set(_docker_cgroups()) - before:
-            subprocess.run(["find", path, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";"], check=False)
-
-
-def _docker_cgroups():
-    return [str(path) for pattern in ("*/docker", "docker") for path in Path("/sys/fs/cgroup").glob(pattern)]
