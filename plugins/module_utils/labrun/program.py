@@ -116,13 +116,14 @@ def find(name: bytes, search: list[bytes]) -> bytes:
     raise CommandNotFound('exec: "%s": executable file not found in $PATH of the container' % shown)
 
 
-def prepare_launcher(name: bytes, report_fd: int) -> int:
+def prepare_launcher(name: bytes, report_fd: int, wait_fd: int) -> int:
     """The launcher (linux/launcher.py) for args[0]; where execve(2) fails it writes one line of JSON to report_fd.
 
-    The line is {"error": class, "message": text}. Raises KernelRefused, Unsupported.
+    wait_fd: what it waits on for the start, or -1. The line is {"error": class, "message": text}.
+    Raises KernelRefused, Unsupported.
     """
     texts = {number: _report(_failure(name, number)) for number in _ERRORS}
-    return launcher.prepare(report_fd, texts, _report(_failure(name, 0)))
+    return launcher.prepare(report_fd, texts, _report(_failure(name, 0)), wait_fd)
 
 
 def _report(error: OcilabError) -> bytes:
@@ -130,17 +131,30 @@ def _report(error: OcilabError) -> bytes:
 
 
 def execute(
-    path: bytes, args: list[bytes], environment: dict[bytes, bytes], launcher_fd: int, report_fd: int, directly: bool
+    path: bytes, args: list[bytes], environment: dict[bytes, bytes], launcher_fd: int, report_fd: int, wait_fd: int
 ) -> None:
-    """Become the program. directly: without the launcher, as SELinux needs it.
+    """Become the program by way of the launcher of prepare_launcher(), which waits for the start where it was told to.
+
+    Does not return; raises as find(), and Unsupported, KernelRefused; with wait_fd when the start has been asked for,
+    for it is then that somebody listens.
+    """
+    kept = [report_fd, wait_fd] if wait_fd >= 0 else [report_fd]
+    try:
+        launcher.execute(launcher_fd, kept, path, args, environment)
+    except OSError as error:
+        if wait_fd >= 0:
+            os.read(wait_fd, 1)
+        raise _failure(args[0], error.errno or 0) from None
+
+
+def execute_directly(path: bytes, args: list[bytes], environment: dict[bytes, bytes]) -> None:
+    """Become the program without the launcher, as SELinux needs it; as execute().
 
     SELinux takes a label on at the first execve(2), for which its policy must know the file; it keeps the container
-    from writing to the host's files by itself. Does not return; raises as find(), and Unsupported, KernelRefused.
+    from writing to the host's files by itself.
     """
     try:
-        if directly:
-            os.execve(path, args, environment)
-        launcher.execute(launcher_fd, report_fd, path, args, environment)
+        os.execve(path, args, environment)
     except OSError as error:
         raise _failure(args[0], error.errno or 0) from None
 

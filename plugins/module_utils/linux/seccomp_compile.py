@@ -255,18 +255,21 @@ def _launcher_rules(library: Any, profile: dict[str, Any]) -> bytes:
 
     They give the program nothing: whoever may execve(2) can reach a descriptor's file by /proc/self/fd.
     """
-    needed = {"execveat": (4, 0x1000), "fcntl": (1, 2)}  # the argument's number and value: AT_EMPTY_PATH, F_SETFD
+    # (the argument's number, its value): AT_EMPTY_PATH; F_SETFD; PR_SET_DUMPABLE 0, which only hides the caller
+    needed = {"execveat": [(4, 0x1000)], "fcntl": [(1, 2)], "prctl": [(0, 4), (1, 0)]}
     code = b""
     for name in launcher.CALLS:
         if _allows_plainly(profile, name):
             continue
-        argument, value = needed[name]
+        left = 2 * len(needed[name]) + 1  # instructions to jump over where anything differs
         code += _instruction(_LOAD, 4)
-        code += _instruction(_IF_EQUAL, library.seccomp_arch_native(), 0, 5)
+        code += _instruction(_IF_EQUAL, library.seccomp_arch_native(), 0, left + 2)
         code += _instruction(_LOAD, 0)
-        code += _instruction(_IF_EQUAL, library.seccomp_syscall_resolve_name(name.encode()), 0, 3)
-        code += _instruction(_LOAD, 16 + 8 * argument)
-        code += _instruction(_IF_EQUAL, value, 0, 1)
+        code += _instruction(_IF_EQUAL, library.seccomp_syscall_resolve_name(name.encode()), 0, left)
+        for argument, value in needed[name]:
+            left -= 2
+            code += _instruction(_LOAD, 16 + 8 * argument)
+            code += _instruction(_IF_EQUAL, value, 0, left)
         code += _instruction(_RETURN, ACTIONS["SCMP_ACT_ALLOW"])
     return code
 
