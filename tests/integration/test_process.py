@@ -654,7 +654,7 @@ def test_filters_are_kept_and_what_is_not_ours_is_not_used(probe):
     with_rule(probe, {"names": ["sync"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95})
     script = "probe call $(probe number sync)"
     assert probe.shell(script) == "-1 95\n"
-    (kept,) = (probe.state / "seccomp~").iterdir()
+    (kept,) = (probe.state / "@seccomp").iterdir()
     folder = kept.parent
     assert (folder.stat().st_mode & 0o777, kept.stat().st_mode & 0o777) == (0o700, 0o600)
     good = kept.read_bytes()
