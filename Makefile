@@ -2,6 +2,8 @@
 # Every path is relative: the checkout's own may hold spaces.
 PYTHON ?= python3
 OUTPUT ?= build/compare
+# Each in a process of its own: they have helpers of the same names, and what one leaves in its process is no other's.
+TESTS = unit integration security faults differential dropin pythons vm
 RUN = PYTHONUNBUFFERED=1 .venv/bin/python
 # Where .venv came along with a moved or copied checkout, its link leads to the old one, which would be tested instead.
 MOVED := $(shell for link in .venv/lib/python3*/site-packages/ansible_collections/ocilab/hosts; do \
@@ -13,7 +15,7 @@ help:
 	@echo "make compare   build a bundle, run it in labrun and in every engine found here, write $(OUTPUT)/report.html (root)"
 	@echo "make test      lint, and run every test (root; TEST_ENGINES=none installs and needs no engine)"
 	@echo "make lint      ansible-lint, ruff, mypy, yamllint, shellcheck, changelog, ansible-test sanity"
-	@echo "make bench     hold labrun's speed against runc's (root)"
+	@echo "make bench     hold labrun's speed and memory against runc's and Docker's (root)"
 	@echo "make labrun    build the command build/bin/labrun"
 	@echo "make clean     remove what make made"
 
@@ -47,7 +49,8 @@ sanity: .venv/.test
 	@scripts/sanity
 
 test: packages lint
-	@$(RUN) -m pytest -rs tests/unit tests/integration
+	@failed=; for folder in $(TESTS); do echo "tests/$$folder"; $(RUN) -m pytest -rs "tests/$$folder" || failed="$$failed $$folder"; \
+	done; [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 bench: check-host packages .venv/.test
 	@$(RUN) tests/benchmarks/bench.py

@@ -87,13 +87,19 @@ static int keyring(void) {
     return 0;
 }
 
+static void link_of(int fd, char *target, size_t size) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(path, target, size - 1);
+    target[length > 0 ? length : 0] = 0;
+}
+
 static void hunt_one(int pid) {
     char path[300], target[300];
     snprintf(path, sizeof path, "/proc/%d/exe", pid);
     int fd = open(path, O_RDONLY);
     if (fd >= 0) {
-        ssize_t length = readlink(path, target, sizeof target - 1);
-        target[length > 0 ? length : 0] = 0;
+        link_of(fd, target, sizeof target);
         printf("exe %d %s\n", pid, target);
         close(fd);
     }
@@ -104,8 +110,7 @@ static void hunt_one(int pid) {
         snprintf(path, sizeof path, "/proc/%d/fd/%s", pid, item->d_name);
         fd = open(path, O_RDONLY | O_DIRECTORY | O_NONBLOCK);
         if (fd < 0) continue;
-        ssize_t length = readlink(path, target, sizeof target - 1);
-        target[length > 0 ? length : 0] = 0;
+        link_of(fd, target, sizeof target);
         printf("dir %d %s %s\n", pid, item->d_name, target);
         close(fd);
     }
@@ -114,8 +119,8 @@ static void hunt_one(int pid) {
 
 static int hunt(int seconds) {
     time_t end = time(0) + seconds;
+    setvbuf(stdout, 0, _IOLBF, 4096);
     puts("hunting");
-    fflush(stdout);
     while (time(0) < end) {
         DIR *all = opendir("/proc");
         for (struct dirent *item; all && (item = readdir(all));) {

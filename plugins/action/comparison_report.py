@@ -5,12 +5,9 @@
 
 from __future__ import annotations
 
-import difflib
-import os
-
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.ocilab.hosts.plugins.plugin_utils.report import data, render
+from ansible_collections.ocilab.hosts.plugins.plugin_utils.report import data, pages, render
 
 
 class ActionModule(ActionBase):
@@ -28,28 +25,11 @@ class ActionModule(ActionBase):
             hosts = data.load(arguments["results_dir"])
         except data.BadResults as error:
             raise AnsibleActionFail(str(error)) from None
-        result.update(self._write(arguments["report"], render.html(hosts)))
+        path = arguments["report"]
+        try:
+            result.update(pages.write(path, render.html(hosts), self._task.check_mode, self._task.diff))
+        except OSError as error:
+            raise AnsibleActionFail("report %s: %s" % (path, error.strerror.lower())) from None
         result["table"] = data.table(hosts)
         result["summary"] = data.summary(hosts)
-        return result
-
-    def _write(self, path, text):
-        """Replace the report in one step, when it differs."""
-        before = ""
-        if os.path.exists(path):
-            with open(path, encoding="utf-8") as file:
-                before = file.read()
-        result = {"changed": before != text, "report": path}
-        if result["changed"] and self._task.diff:
-            lines = difflib.unified_diff(before.splitlines(), text.splitlines(), path, path, lineterm="", n=0)
-            result["diff"] = {"prepared": "\n".join(list(lines)[:40]) + "\n"}
-        if result["changed"] and not self._task.check_mode:
-            temporary = path + ".new"
-            try:
-                os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-                with open(temporary, "w", encoding="utf-8") as file:
-                    file.write(text)
-                os.replace(temporary, path)
-            except OSError as error:
-                raise AnsibleActionFail("report %s: %s" % (path, error.strerror.lower())) from None
         return result

@@ -46,7 +46,7 @@ options:
     description: A bundle that exists, made by M(ocilab.hosts.labrun_bundle) or by any other tool; it is left as it is.
     type: path
   explain:
-    description: Whether to return the five steps of the start with their system calls.
+    description: Whether to return the steps of what was done, with their system calls.
     type: bool
     default: false
   stop_timeout:
@@ -99,7 +99,7 @@ actions:
   elements: str
   sample: [create, start]
 explain:
-  description: The five steps of the start. Empty when nothing was started.
+  description: The steps of what was done, of a start five. Empty when nothing was done, as in check mode.
   returned: when O(explain=true)
   type: list
   elements: dict

@@ -41,20 +41,31 @@ def mounts(*words):
     return [line for line in table if any(word in line for word in words)]
 
 
-def networks(wanted):
-    """Those of the network namespaces ('net:[inode]') that still belong to a process or to a mount."""
+def now():
+    """The time since boot in clock ticks, as /proc/PID/stat counts."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+
+
+def networks(wanted, moment):
+    """Those of the network namespaces ('net:[inode]') that still belong to a mount, or to a process of that moment.
+
+    The kernel gives their numbers again: a process that began after the moment (see now()) has one of its own.
+    """
     seen = set()
-    for name in os.listdir("/proc"):
+    for name in os.listdir("/proc") if wanted else ():
         if name.isdigit():
             try:
-                seen.add(os.readlink(f"/proc/{name}/ns/net"))
+                network = os.readlink(f"/proc/{name}/ns/net")
+                began = int(Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[19])
             except OSError:
                 continue
+            if began <= moment:
+                seen.add(network)
     table = Path("/proc/self/mountinfo").read_text()
     return [network for network in wanted if network in seen or f" {network} " in table]
 
 
-def find(name, token, paths, state, wanted_networks=(), grace_s=3.0):
+def find(name, token, paths, state, wanted_networks=(), moment=0, grace_s=3.0):
     """A line for each kind of remains; []: nothing. Orphans that are just ending get grace_s seconds to do so."""
     deadline = time.monotonic() + grace_s
     while True:
@@ -62,7 +73,7 @@ def find(name, token, paths, state, wanted_networks=(), grace_s=3.0):
             "processes": processes(token),
             "cgroups": cgroups(name),
             "mounts": mounts(name, *paths),
-            "networks": networks(wanted_networks),
+            "networks": networks(wanted_networks, moment),
             "state": [str(path) for path in (Path(state) / name,) if path.exists()],
         }
         lines = [f"{kind}: {left}" for kind, left in found.items() if left]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 
 import pytest
@@ -96,7 +97,7 @@ def test_f02_run_runs_all_hooks_and_returns_the_programs_code(hooks, victim):
 @pytest.mark.parametrize("kind", KINDS)
 def test_f02_a_hook_gets_the_state_its_arguments_and_its_environment_alone(hooks, victim, kind):
     script = "cat >{dir}/state; cat </proc/self/environ >{dir}/environ; cat </proc/self/cmdline >{dir}/cmdline;"
-    hook = hooks.add(kind, script + "readlink /proc/self/ns/net /proc/self/ns/mnt /proc/self/ns/uts >{dir}/spaces")
+    hook = hooks.add(kind, script + "for space in net mnt uts; do readlink /proc/self/ns/$space; done >{dir}/spaces")
     hook["env"] = ["B=two words", "A=1", "B2="]
     hook["args"][0] = "argument zero" if kind != "startContainer" else "sh"  # a busybox is what it is called
     if kind == "startContainer":
@@ -211,7 +212,7 @@ def test_f02_a_hook_may_leave_its_input_unread(hooks, victim):
 BAD = [{"path": "bin/sh"}, {"timeout": 0}, {"timeout": -1}, {"args": "sh"}, {"env": [1]}, {"env": "A=1"}]
 
 
-@pytest.mark.parametrize(("kind", "change"), zip(KINDS, BAD), ids=KINDS)
+@pytest.mark.parametrize(("kind", "change"), list(zip(KINDS, BAD)), ids=KINDS)
 def test_f02_a_hook_that_is_not_by_the_specification_is_refused_before_anything_is_made(hooks, victim, kind, change):
     hooks.add(kind).update(change)
     result = victim.create()
@@ -245,3 +246,20 @@ def test_f02_a_failing_command_is_told_to_the_log_as_well(hooks, victim):
     assert result.returncode != 0
     assert "23" in json.loads(log.read_text().splitlines()[-1])["msg"]
     assert "what the hook says" in log.read_text() + result.stderr
+
+
+@pytest.mark.parametrize("kind", KINDS[:-1])
+def test_f02_a_runtime_that_is_killed_while_a_hook_runs_leaves_neither(hooks, victim, kind):
+    hooks.add(kind, "exec sleep 1000")
+    victim.bundle.write()
+    folder = ["--root", str(victim.bundle.state)]
+    command = [str(victim.bundle.labrun_path), *folder, "run", "--bundle", str(victim.path), victim.name]
+    runtime = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=victim.environment, start_new_session=True)
+    try:
+        assert wait_for(lambda: hooks.log() == [kind])
+        time.sleep(0.1)
+        runtime.kill()
+    finally:
+        runtime.wait()
+    victim.must("delete", "--force", victim.name)
+    assert victim.left() == []

@@ -858,7 +858,10 @@ while True:
     with open(log, "a") as file:
         file.write(json.dumps([member, message.signature, body], default=lambda value: value.decode("latin-1")) + "\\n")
     if member == "Get":
-        answer(message, dbus.METHOD_RETURN, "v", [("s", version if body[1] == "Version" else "/user.slice")])
+        known = {"Version": version, "ActiveState": "active"}
+        answer(message, dbus.METHOD_RETURN, "v", [("s", known.get(body[1], "/user.slice"))])
+    elif member == "GetUnit":
+        answer(message, dbus.METHOD_RETURN, "o", ["/unit"]) if body[0] in units else error(message, "NoSuchUnit")
     elif member == "StartTransientUnit":
         properties = dict(body[2])
         if body[0] in units or body[0] in failed:

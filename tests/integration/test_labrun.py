@@ -382,3 +382,25 @@ def test_on_cgroup_v2_alone_the_devices_are_limited_by_a_program(fuse):
     assert allowed.stdout.split()[0] == "read"
     assert allowed.stderr.count("Operation not permitted") == 1
     fuse.assert_nothing_left()
+
+
+def test_without_a_mount_namespace_exec_is_in_the_root_and_delete_takes_the_mounts_away(bundle):
+    before = Path("/proc/self/mountinfo").read_text()
+    linux = bundle.config["linux"]
+    linux["namespaces"] = [item for item in linux["namespaces"] if item["type"] not in ("mount", "cgroup")]
+    linux["maskedPaths"] = linux["readonlyPaths"] = []
+    bundle.config["mounts"] = [item for item in bundle.config["mounts"] if item["destination"] in ("/proc", "/dev")]
+    bundle.config["process"]["args"] = ["/bin/sleep", "100"]
+    bundle.write()
+    assert bundle.labrun("run", "--detach", "--bundle", str(bundle.path), bundle.name).returncode == 0
+    assert str(bundle.path) in Path("/proc/self/mountinfo").read_text()
+    inside = bundle.labrun("exec", bundle.name, "/bin/ls", "/")
+    assert sorted(inside.stdout.split()) == sorted(path.name for path in (bundle.path / "rootfs").iterdir())
+    assert bundle.labrun("delete", "--force", bundle.name).returncode == 0
+    assert str(bundle.path) not in Path("/proc/self/mountinfo").read_text()
+    assert [line for line in before.splitlines() if str(bundle.path) in line] == []
+    bundle.config["process"]["args"] = ["/bin/missing"]
+    bundle.write()
+    assert bundle.labrun("run", "--bundle", str(bundle.path), bundle.name).returncode == 127
+    assert str(bundle.path) not in Path("/proc/self/mountinfo").read_text()
+    bundle.assert_nothing_left()

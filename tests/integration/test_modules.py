@@ -75,11 +75,14 @@ def test_image_bundle_and_container(tmp_path, rootfs, places):
         again = module("labrun_container", **dict(wanted, memory="32M", explain=True))
         assert again["actions"] == ["delete", "create", "start"]
         assert [step["step"] for step in again["explain"]] == [
+            "stop",
+            "delete",
             "receive_bundle",
             "create_namespaces",
             "create_cgroup",
             "build_rootfs",
             "become_process",
+            "start",
         ]
         assert all(step["system_calls"] for step in again["explain"])
         stopped = four_steps(tmp_path, "labrun_container", state="stopped", **container)

@@ -10,6 +10,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -230,6 +231,40 @@ def test_every_option_of_the_specification_is_known():
     assert listed | set(mounts.PROPAGATION) == set(mounts.known_words())
 
 
+OLD_KERNEL = """
+import ctypes, os, sys
+library = ctypes.CDLL("libseccomp.so.2")
+library.seccomp_init.restype = ctypes.c_void_p
+rules = ctypes.c_void_p(library.seccomp_init(0x7FFF0000))
+assert library.seccomp_rule_add(rules, 0x50000 | 38, 442, 0) == 0  # mount_setattr: ENOSYS
+assert library.seccomp_load(rules) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_before_mount_setattr(box, host):
+    """Linux 5.6 to 5.11 has openat2 but not mount_setattr; a filter makes this kernel answer as they do."""
+    host_mount("-t", "tmpfs", "-o", "noexec", "tmpfs", host)
+    add(box, "/bound", "none", host, "bind", "ro", "nosuid", "noatime", "rprivate")
+    box.config["root"]["readonly"] = True
+    box.config["process"]["args"] = ["/bin/cat", "/proc/self/mountinfo"]
+    box.write()
+    command = [str(box.labrun_path), "--root", str(box.state), "run", "--bundle", str(box.path), box.name]
+    result = subprocess.run(
+        [sys.executable, "-c", OLD_KERNEL, *command], capture_output=True, text=True, timeout=60, check=False
+    )
+    found = table(result.stdout)
+    assert found["/bound"].options == {"ro", "nosuid", "noexec", "noatime"}
+    assert {"ro"} < found["/"].options
+    assert {"ro", "nosuid", "noexec"} < found["/proc/sys"].options
+    box.config["mounts"][-1]["options"] = ["rbind", "rro"]
+    box.write()
+    result = subprocess.run(
+        [sys.executable, "-c", OLD_KERNEL, *command], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "need Linux 5.12" in result.stderr
+
+
 def test_a_bind_keeps_the_restrictions_of_its_source(box, host):
     host_mount("-t", "tmpfs", "-o", "nosuid,nodev,noexec", "tmpfs", host)
     (host / "file").write_text("x")
@@ -319,7 +354,6 @@ REFUSED = [
     ("inside procfs", ("/proc/sys", "tmpfs", "tmpfs"), "nothing may be mounted inside /proc"),
     ("no procfs", ("/proc", "tmpfs", "tmpfs"), "only procfs may be mounted on /proc"),
     ("directory as procfs", ("/proc", "none", "/etc", "bind"), "only procfs may be mounted on /proc"),
-    ("data of a bind", ("/x", "none", "/etc", "bind", "size=1m"), "a bind mount has no options of its file system"),
     ("no type", ("/x", "none", "x"), "it needs a type, or the option bind"),
     ("no source", ("/x", "none", "/nonexistent/path", "bind"), "no such file or directory"),
     ("unknown type", ("/x", "nosuchfs", "x"), "no such device"),
@@ -511,13 +545,12 @@ ROOT_PROPAGATION += [("unbindable", ["unbindable"]), ("runbindable", ["unbindabl
 
 @pytest.mark.parametrize(("word", "expected"), ROOT_PROPAGATION)
 def test_propagation_of_the_root(box, word, expected):
-    before = Path("/proc/self/mountinfo").read_text()
     box.config["linux"]["rootfsPropagation"] = word
     propagation = seen(box)["/"].propagation
     assert expected is None or propagation == expected
     if word in ("private", "rprivate", "slave", "rslave"):  # runc 1.1.5 leaves out shared, fails on unbindable
         assert propagation == runc_sees(box)["/"].propagation
-    assert Path("/proc/self/mountinfo").read_text() == before
+    assert str(box.path) not in Path("/proc/self/mountinfo").read_text()
 
 
 def test_an_unknown_propagation_is_refused(box):

@@ -210,6 +210,34 @@ def test_the_five_sets_each_by_itself(bundle):
     assert [int(field(seen, name), 16) for name in names] == [0x2021, 0x1, 0x1, 0x2001, 0x1]
 
 
+@pytest.mark.parametrize("no_new_privileges", [True, False])
+@pytest.mark.parametrize("ambient", [[], ["CAP_CHOWN"]])
+def test_file_capabilities_of_the_first_program(bundle, no_new_privileges, ambient):
+    """CAP_KILL (5) and CAP_NET_RAW (13) of the file; under no_new_privs a user gets those that were permitted."""
+    file = bundle.path / "rootfs/bin/cat"
+    file.unlink()
+    file.write_bytes(Path("/bin/busybox").read_bytes())
+    file.chmod(0o755)
+    words = (0x02000001, 1 << 5 | 1 << 13, 0, 0, 0)  # struct vfs_cap_data, effective
+    os.setxattr(file, "security.capability", b"".join(word.to_bytes(4, "little") for word in words))
+    process = bundle.config["process"]
+    process["user"] = {"uid": 1000, "gid": 1000}
+    process["noNewPrivileges"] = no_new_privileges
+    process["capabilities"] = {
+        "bounding": ["CAP_KILL", "CAP_CHOWN", "CAP_NET_RAW"],
+        "permitted": ["CAP_KILL", "CAP_CHOWN"],
+        "inheritable": ambient,
+        "ambient": ambient,
+    }
+    seen = bundle.run("/bin/cat", "/proc/self/status").stdout
+    wanted = 1 << 5 if no_new_privileges else 1 << 5 | 1 << 13
+    inheritable = 1 if ambient else 0
+    names = ("CapInh", "CapPrm", "CapEff", "CapAmb")
+    assert [int(field(seen, name), 16) for name in names] == [inheritable, wanted, wanted, 0]
+    seen = bundle.run("/bin/sh", "-c", "while read a; do echo $a; done </proc/self/status").stdout
+    assert [int(field(seen, name), 16) for name in names] == [inheritable] * 4
+
+
 def test_a_capability_that_labrun_lacks_is_a_warning(bundle):
     bundle.config["process"]["capabilities"]["permitted"].append("CAP_SYS_TIME")
     bundle.config["process"]["capabilities"]["bounding"].append("CAP_SYS_TIME")
@@ -273,6 +301,9 @@ def test_additional_groups_where_setgroups_is_denied(bundle, tmp_path):
 )
 def test_scheduler(probe, scheduler, seen):
     probe.config["process"]["scheduler"] = scheduler
+    if "priority" in scheduler and Path("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists():
+        # With RT_GROUP_SCHED a cgroup of v1 has no real-time budget of its own until it is given one.
+        probe.config["linux"]["resources"]["cpu"] = {"realtimePeriod": 1000000, "realtimeRuntime": 10000}
     result = probe.run("/bin/probe", "scheduler")
     if result.returncode != 0 and "EPERM" in result.stderr:
         pytest.skip("this host does not let root choose that policy: " + result.stderr)
@@ -638,6 +669,10 @@ def test_a_profile_that_refuses_what_the_launcher_calls(probe, no_new_privileges
     ).stdout.strip()
     assert probe.run("/bin/probe", "call", number, "-100").returncode == 128 + signal.SIGSYS
     assert probe.run("/bin/ls", "/proc/self/fd").stdout.split() == ["0", "1", "2", "3"]
+    if no_new_privileges:  # what a normal user's launcher calls then
+        probe.config["process"]["user"] = {"uid": 1000, "gid": 1000}
+        with_rule(probe, {"names": ["capset", "prctl"], "action": "SCMP_ACT_KILL_PROCESS"})
+        assert probe.run("/bin/probe", "call", "39").returncode == 0
 
 
 def test_a_profile_that_refuses_prctl(probe):

@@ -333,8 +333,8 @@ def controllers():
 
 
 def limit_of(name):
-    found = [path for path in Path("/sys/fs/cgroup").rglob("pids.max") if path.parent.name == f"labrun-{name}"]
-    return [path.read_text().strip() for path in found]
+    places = [Path("/sys/fs/cgroup") / part / f"labrun-{name}" / "pids.max" for part in ("pids", "unified", "")]
+    return [path.read_text().strip() for path in places if path.exists()]
 
 
 @pytest.mark.parametrize("namespace", [True, False])

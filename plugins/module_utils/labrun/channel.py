@@ -4,8 +4,9 @@
 # PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
 """The channels between a runtime and the child that it cloned: one lets the child go on, the other takes its reports.
 
-The child writes JSON lines: {"mounted": true} where hooks wait for it, {"ready": true, "trace": [...]} when it only
-waits for its start, or {"error": class, "message": text}. execve(2) closes the channel: what follows is the program's.
+The child writes JSON lines: {"mounted": true} where hooks wait for it, {"entered": true} where an observer does,
+{"ready": true, "trace": [...]} when it only waits for its start, or {"error": class, "message": text}. execve(2) closes
+the channel: what follows is the program's.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ def receive_report(fd: int) -> dict[str, Any]:
         if not chunk or chunk.endswith(b"\n"):
             break
     data = b"".join(chunks)
-    return document.parse(data, "the report of the container's init") if data else {}
+    return document.parse(data, "the report of the container's init", own=True) if data else {}
 
 
 def listen(fifo: str) -> int:

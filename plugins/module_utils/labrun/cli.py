@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ..linux.errors import InvalidInput, OcilabError
+from ..linux.errors import InvalidInput, OcilabError, Unsupported
 from . import rootless
 from .log import FORMATS, Log
 from .options import Command, Parsed, parse
@@ -31,6 +31,7 @@ GLOBAL = Command(
         "--log-format": "text|json  the format of log lines (default: text)",
         "--debug": "log debug lines",
         "--systemd-cgroup": "let systemd manage the cgroup; cgroupsPath is slice:prefix:name then",
+        "--explain": "print the steps of the command and their system calls to standard error",
         "--rootless": "true|false|auto  do without a cgroup that cannot be made (default: auto)",
     },
     {"-v": "--version", "-h": "--help"},
@@ -55,7 +56,8 @@ SUMMARIES = {
 }
 _INSPECT = ("list", "ps", "events")
 _DESCRIBE = ("features", "spec")
-_CONTROL = ("pause", "resume", "update", "checkpoint", "restore")
+_CONTROL = ("pause", "resume", "update")
+_OUT_OF_SCOPE = ("checkpoint", "restore")
 
 
 def main(arguments: list[str], output: TextIO) -> int:
@@ -70,6 +72,10 @@ def main(arguments: list[str], output: TextIO) -> int:
             output.write(_help())
             return 0
         log = _open_log(options)
+        if "--explain" in options:
+            from . import explain
+
+            return explain.told(_dispatch, rest[0], rest[1:], options, log, output)
         return _dispatch(rest[0], rest[1:], options, log, output)
     except OcilabError as error:
         log.error(str(error))
@@ -111,8 +117,10 @@ def _dispatch(name: str, arguments: list[str], options: dict[str, Any], log: Log
 
 
 def _find(name: str) -> tuple[Command, Any]:
-    """Imported by name, so that command.py sees which modules belong to the command. Raises InvalidInput."""
+    """Imported by name, so that command.py sees which modules belong to it. Raises InvalidInput, Unsupported."""
     found: Any
+    if name in _OUT_OF_SCOPE:
+        raise Unsupported("%s: labrun does not checkpoint and restore containers; use runc and CRIU for that" % name)
     if name in _INSPECT:
         from . import commands_inspect as found
     elif name in _DESCRIBE:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from ..linux import trace
 from ..linux.cgroups import limits
 from ..linux.errors import InvalidInput, OcilabError, Unsupported, WrongState
 from ..spec import document, fields, validate
@@ -39,10 +40,14 @@ _WHOLE = ("hugepageLimits", "network", "rdma", "unified")
 
 
 def pause(parsed: Parsed, _log: Log, _output: TextIO) -> int:
-    """pause: freeze all processes of a container. Raises NotFound, WrongState, Unsupported, KernelRefused."""
+    """pause: freeze all processes of a container. Raises NotFound, WrongState, Unsupported, KernelRefused.
+
+    Not of one that waits for its start, which runc does: its start would wait in turn until it is resumed.
+    """
     found, status = _existing(parsed)
-    if status not in ("created", "running", "paused"):
+    if status != "running":
         raise WrongState("container not running: %s cannot be paused, it is %s" % (found.id, status))
+    trace.step("pause")
     _cgroup(found, "paused").freeze()
     return 0
 
@@ -52,6 +57,7 @@ def resume(parsed: Parsed, _log: Log, _output: TextIO) -> int:
     found, status = _existing(parsed)
     if status != "paused":
         raise WrongState("container not paused: %s cannot be resumed, it is %s" % (found.id, status))
+    trace.step("resume")
     _cgroup(found, "resumed").thaw()
     return 0
 
@@ -89,12 +95,22 @@ def update(parsed: Parsed, log: Log, _output: TextIO) -> int:
     if status not in ("created", "running", "paused"):
         raise WrongState("container not running: %s cannot be updated, it is %s" % (found.id, status))
     cgroup = _cgroup(found, "updated")
+    lock = found.folder.lock()  # what another update changes meanwhile would be lost
+    try:
+        _change(found, cgroup, asked, log)
+    finally:
+        os.close(lock)
+    return 0
+
+
+def _change(found: life.Container, cgroup: Any, asked: dict[str, Any], log: Log) -> None:
     kept = found.folder.load()
     before = kept.get("resources")
     if before is None:
         before = (found.folder.config().get("linux") or {}).get("resources") or {}
     after = merge(before, asked)
     try:
+        trace.step("update")
         cgroup.update(after)
     except OcilabError:
         try:
@@ -103,7 +119,6 @@ def update(parsed: Parsed, log: Log, _output: TextIO) -> int:
             log.warn("the limits from before cannot be restored: %s" % error)
         raise
     found.folder.save(dict(kept, resources=after))
-    return 0
 
 
 def _read(source: str) -> dict[str, Any]:

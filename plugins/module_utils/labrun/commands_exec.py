@@ -74,7 +74,7 @@ def _user(found: life.Container, options: dict[str, Any]) -> dict[str, Any]:
     changed = execute.user(options["--user"]) if "--user" in options else {}
     more = options.get("--additional-gids") or []
     if more:
-        if not all(word.isdigit() for word in more):
+        if not all((word.isascii() and word.isdigit()) for word in more):
             raise InvalidInput("--additional-gids %s: numbers are expected" % " ".join(more))
         own = (found.folder.config()["process"].get("user") or {}).get("additionalGids") or []
         changed["additionalGids"] = own + [int(word) for word in more]

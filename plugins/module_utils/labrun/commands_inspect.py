@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import os
 
-from ..linux.cgroups import manager as cgroups
 from ..linux.errors import InvalidInput, NotFound, OcilabError, Unsupported, WrongState
 from . import container as life
+from .create import FILTERS
 from .options import Command
 
 TYPE_CHECKING = False
@@ -63,10 +63,11 @@ def _format(parsed: Parsed) -> str:
 
 
 def _names(root: str) -> list[str]:
-    """The folders below root; none where there is no root yet."""
+    """The folders below root but our own kept filters; none where there is no root yet."""
     try:
         with os.scandir(root) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            return sorted(name for name in names if name != FILTERS)
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -111,11 +112,16 @@ def processes(parsed: Parsed, _log: Log, output: TextIO) -> int:
     if "PID" not in titles:
         raise InvalidInput("ps: its output has no PID column; choose options of ps(1) that show it, as -o pid,args")
     column = titles.index("PID")
-    output.write(lines[0] + "\n")
+    chosen = [lines[0]]
     for line in lines[1:]:
-        words = line.split()
-        if len(words) > column and words[column].isdigit() and int(words[column]) in pids:
-            output.write(line + "\n")
+        words = line.split()[column : column + 1]
+        if words and not words[0].isdigit():
+            raise InvalidInput(
+                "ps: %r is no pid: a column before it has blanks; put it first, as -o pid,args" % words[0]
+            )
+        if words and int(words[0]) in pids:
+            chosen.append(line)
+    output.write("".join(line + "\n" for line in chosen))
     return 0
 
 
@@ -130,8 +136,7 @@ def _pids(found: life.Container) -> list[int]:
 
 def cgroup_of(found: life.Container) -> Any:
     """The container's cgroups.Cgroup; None where it has none."""
-    noted = found.noted("cgroup")
-    cgroup = cgroups.from_journal(noted) if noted else None
+    cgroup = found.cgroup()
     return cgroup if cgroup and cgroup.paths else None
 
 

@@ -60,7 +60,7 @@ def inherited(parsed: Parsed) -> int:
     Raises InvalidInput for one that is not open.
     """
     listening = os.environ.get("LISTEN_FDS") or "0"
-    if not listening.isdigit():
+    if not (listening.isascii() and listening.isdigit()):
         raise InvalidInput("LISTEN_FDS %r in the environment: a number is expected" % listening)
     count = int(listening) + parsed.number("--preserve-fds", "0")
     for fd in range(3, 3 + count):
@@ -169,13 +169,17 @@ def signal_number(text: str) -> int:
     """The number of a signal given as TERM, SIGTERM or 15. Raises InvalidInput."""
     import _signal
 
-    if text.isdigit() and int(text) < 65:
+    if (text.isascii() and text.isdigit()) and int(text) < 65:
         return int(text)
     name = text.upper()
     name = name if name.startswith("SIG") else "SIG" + name
     for real_time, sign in (("SIGRTMIN", 1), ("SIGRTMAX", -1)):
         offset = name[len(real_time) + 1 :]
-        if name.startswith(real_time) and (not offset or offset.isdigit()) and int(offset or 0) <= 30:
+        if (
+            name.startswith(real_time)
+            and (not offset or (offset.isascii() and offset.isdigit()))
+            and int(offset or 0) <= 30
+        ):
             return int(getattr(_signal, real_time)) + sign * int(offset or 0)
     number = getattr(_signal, name, None)
     if not isinstance(number, int) or "_" in name:

@@ -10,7 +10,7 @@ import errno
 import os
 import time
 
-from ..linux import processes, syscalls
+from ..linux import processes, syscalls, trace
 from ..linux.errors import HookFailed, KernelRefused, NotFound, OcilabError, WrongState
 from . import channel
 from . import create as creation
@@ -86,6 +86,7 @@ class Container:
         Raises NotFound, WrongState; CommandNot* where execve fails; OcilabError where a hook does: the container is
         destroyed then (runtime.md, lifecycle 9).
         """
+        trace.step("start")
         kept = self.folder.load()
         status = self.folder.status(kept)
         if status != "created":
@@ -93,12 +94,14 @@ class Container:
         try:
             fifo = os.open(self.folder.fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             reports = channel.listen(self.folder.report_fifo)
-            os.unlink(self.folder.fifo)  # who removes it is the one that starts the container
+            trace.call(
+                "unlink", (self.folder.fifo,), os.unlink, self.folder.fifo
+            )  # who removes it is the one that starts the container
         except OSError as error:
             if error.errno in (errno.ENXIO, errno.ENOENT):
                 raise WrongState("container %s: was started or has ended meanwhile" % self.id) from None
             raise KernelRefused("open", self.folder.fifo, error.errno) from None
-        os.write(fifo, channel.GO)
+        trace.call("write", (self.folder.fifo, "the word to go"), os.write, fifo, channel.GO)
         os.close(fifo)
         try:
             channel.await_execve(reports)
@@ -116,6 +119,7 @@ class Container:
 
         Raises NotFound, OcilabError.
         """
+        trace.step("stop")
         pidfd = processes.open_process(*self.folder.process())
         if pidfd >= 0:
             try:
@@ -154,6 +158,7 @@ class Container:
         Without a pid namespace of its own, whose end is everyone's, SIGKILL goes to everyone, as with runc.
         Raises NotFound, WrongState when it is not running.
         """
+        trace.step("kill")
         kept = self.folder.load()
         everyone = everyone or (signal == SIGKILL and not kept.get("own_pids", True))
         cgroup = self.cgroup() if everyone or signal == SIGKILL else None
@@ -195,6 +200,7 @@ class Container:
 
     def _destroy(self, warn: Warn) -> None:
         """Whoever calls it holds the folder's lock."""
+        trace.step("delete")
         kept = self.folder.load()
         self._destroy_process()
         for entry in reversed(self.folder.journal()):
@@ -202,6 +208,8 @@ class Container:
                 from ..linux.cgroups import manager
 
                 manager.from_journal(entry).remove()
+            elif entry["object"] == "mounts":
+                creation.undo_mounts(entry)
             elif entry["object"] == "monitor":
                 self._await_monitor(entry["pid"], entry["started"])
             elif entry["object"] == "log" and os.path.exists(entry["path"]):

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import time
 
-from ..linux import files, processes, syscalls, trace
+from ..linux import files, mounts, namespaces, processes, syscalls, trace
 from ..linux.cgroups import manager as cgroups
-from ..linux.errors import InvalidInput, KernelRefused, Unsupported
+from ..linux.errors import InvalidInput, KernelRefused, OcilabError, Unsupported
 from ..spec import document, validate
 from . import init as child
 from . import listener, process, rootfs
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Warn = Callable[[str], None]
 
 # Kept filters lie beside the containers, under a name that is no container id.
-FILTERS = "seccomp~"
+FILTERS = "@seccomp"
 
 
 class Settings:
@@ -35,7 +35,8 @@ class Settings:
 
     stdio: three descriptors for the container, or None for the caller's own; preserved: how many descriptors from 3 on
     it keeps, listen_fds of them by systemd's protocol; open_console: is given the process object and returns a
-    terminal.Console, or None for one that wants no terminal; notes: for the journal, before anything is made.
+    terminal.Console, or None for one that wants no terminal; notes: for the journal, before anything is made; observe:
+    is called after each step with its name and the init's pid (0 before there is one), while the child waits for it.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Settings:
         rootless: bool | None = None,
         listen_fds: int = 0,
         notes: list[dict[str, Any]] | None = None,
+        observe: Callable[[str, int], None] | None = None,
     ) -> None:
         self.stdio = stdio
         self.preserved = preserved
@@ -59,6 +61,7 @@ class Settings:
         self.rootless = is_rootless() if rootless is None else rootless
         self.listen_fds = listen_fds
         self.notes = notes or []
+        self.observe = observe
 
 
 class Plan:
@@ -82,6 +85,7 @@ class Plan:
         self.sources: Any = None  # the module, where some bind sources are the runtime's to open
         self.source_indexes: list[int] = []
         self.source_channel: Any = None
+        self.cgroup_fd = -1
 
     @property
     def new_kinds(self) -> list[str]:
@@ -115,6 +119,9 @@ def receive_bundle(bundle: str, root: str, settings: Settings, debug: Warn, warn
         raise InvalidInput("%s: root.path: %s is not a directory" % (path, rootfs_path))
     plan = Plan(bundle, text, config, rootfs_path, settings)
     described, linux = config["process"], config.get("linux") or {}
+    if settings.listen_fds:  # sd_listen_fds(3)
+        listening = ["LISTEN_FDS=%d" % settings.listen_fds, "LISTEN_PID=1"]
+        described = dict(described, env=(described.get("env") or []) + listening)
     plan.prepared = process.Prepared(described, linux, debug, warn, os.path.join(root, FILTERS))
     _find_sources(plan)
     if settings.open_console:
@@ -126,10 +133,9 @@ def receive_bundle(bundle: str, root: str, settings: Settings, debug: Warn, warn
 
 def _find_sources(plan: Plan) -> None:
     """Load what bind mounts with id mappings or of a user namespace may need; for others it is not even loaded."""
-    mounts = plan.config.get("mounts") or []
     mapped = any(
         item.get("uidMappings") or any(word in ("idmap", "ridmap") for word in item.get("options") or [])
-        for item in mounts
+        for item in plan.config.get("mounts") or []
     )
     if not mapped and "user" not in plan.new_kinds and "user" not in plan.joined:
         return
@@ -146,16 +152,22 @@ def make(folder: Folder, plan: Plan, debug: Warn) -> int:
     Raises KernelRefused, InvalidInput, Unsupported, CommandNotFound and CommandNotExecutable.
     """
     cgroup = _cgroup(folder, plan)
-    plan.prepared.keyring = b"" if plan.settings.no_new_keyring else b"_ses." + folder.id.encode()
+    plan.prepared.keyring = None if plan.settings.no_new_keyring else b"_ses." + folder.id.encode()
     if plan.sources:
         plan.source_channel = plan.sources.pair()
     channel = Channel(folder.report_fifo)
     pid = 0
     try:
+        observe = plan.settings.observe
+        if observe:
+            observe("receive_bundle", 0)
+        _note_mounts(folder, plan)
         entry = create_cgroup(folder, cgroup, (plan.config.get("linux") or {}).get("resources") or {})
         if cgroup.left_out:
             debug(cgroup.left_out)
         plan.cgroup_mounts = _cgroup_mounts(plan, cgroup)
+        if observe:
+            observe("create_cgroup", 0)
         try:
             pid = create_namespaces(plan, entry, channel, folder)
         finally:
@@ -166,6 +178,8 @@ def make(folder: Folder, plan: Plan, debug: Warn) -> int:
             folder.save(dict(new_state(folder, plan, pid), half_made=True))
         _adopt(folder, plan, cgroup, pid)
         _prepare_child(plan, pid)
+        if observe:
+            observe("create_namespaces", pid)
         channel.go()
         _accompany(folder, plan, pid, channel)
         return pid
@@ -187,6 +201,33 @@ def _cgroup(folder: Folder, plan: Plan) -> cgroups.Cgroup:
 
         properties = systemd.annotated(plan.config.get("annotations") or {})
     return cgroups.detect().at(path, folder.id, settings.systemd_cgroup, settings.rootless, properties)
+
+
+def _note_mounts(folder: Folder, plan: Plan) -> None:
+    """Without a new mount namespace the container's mounts outlive it, on the host or in a namespace that it joins."""
+    if "mount" in plan.new_kinds:
+        return
+    namespace = plan.joined.get("mount", "")
+    before = 0 if namespace else mounts.count_at(plan.rootfs)
+    folder.note({"object": "mounts", "path": plan.rootfs, "before": before, "namespace": namespace})
+
+
+def undo_mounts(noted: dict[str, Any]) -> None:
+    """Take away what _note_mounts() noted, the process being gone. Raises OSError."""
+    if not noted["namespace"]:
+        mounts.take_away(noted["path"], noted["before"])
+        return
+    pid = os.fork()  # a process may be in one mount namespace only
+    if pid:
+        os.waitpid(pid, 0)
+        return
+    try:
+        namespaces.join(namespaces.open_all({"mount": noted["namespace"]}))
+        mounts.take_away(noted["path"], noted["before"])
+    except (OSError, OcilabError):
+        pass  # the namespace has gone, and its mounts with it
+    finally:
+        os._exit(0)
 
 
 def _adopt(folder: Folder, plan: Plan, cgroup: cgroups.Cgroup, pid: int) -> None:
@@ -220,6 +261,7 @@ def create_namespaces(plan: Plan, entry: cgroups.Entry, channel: Channel, folder
     """Step 2: a child in new and joined namespaces, which waits for the word to go on; its pid on the host."""
     trace.step("create_namespaces")
     fifo_fd = _make_fifo(folder)
+    plan.cgroup_fd = plan.namespaces.open_cgroup()
     settings = plan.settings
 
     def body() -> None:
@@ -227,8 +269,7 @@ def create_namespaces(plan: Plan, entry: cgroups.Entry, channel: Channel, folder
 
     def start_child() -> None:
         keep = [fifo_fd, *entry.descriptors(), *range(3, 3 + settings.preserved)]
-        if plan.console:
-            keep.append(plan.console.socket_fd)
+        keep += [fd for fd in (plan.cgroup_fd, plan.console.socket_fd if plan.console else -1) if fd >= 0]
         if plan.sources:
             keep.append(plan.source_channel[1].fileno())
         run_child(channel, keep, settings.stdio, body)
@@ -237,6 +278,8 @@ def create_namespaces(plan: Plan, entry: cgroups.Entry, channel: Channel, folder
         return spawn(plan.namespaces, entry.clone_into, start_child)
     finally:
         os.close(fifo_fd)
+        if plan.cgroup_fd >= 0:
+            os.close(plan.cgroup_fd)
 
 
 def _prepare_child(plan: Plan, pid: int) -> None:
@@ -248,6 +291,10 @@ def _prepare_child(plan: Plan, pid: int) -> None:
         except OSError as error:
             hint = "a lower score than the caller's own needs CAP_SYS_RESOURCE"
             raise KernelRefused("write", "oomScoreAdj %d" % score, error.errno, hint) from None
+    for name, item in ((plan.config.get("linux") or {}).get("netDevices") or {}).items():
+        from ..linux import netlink
+
+        netlink.move_device(name, (item or {}).get("name") or name, pid)
     if plan.sources:
         plan.sources.send(plan.source_channel[0], plan.config, plan.bundle, pid, plan.source_indexes)
 
@@ -258,9 +305,14 @@ def _accompany(folder: Folder, plan: Plan, pid: int, channel: Channel) -> None:
         told = channel.receive()
         if told.get("ready"):
             trace.add(told["trace"])
+            if plan.settings.observe:
+                plan.settings.observe("become_process", pid)
             return
         if told.get("mounted"):
             _run_hooks(folder, plan, pid)
+            channel.go()
+        elif told.get("entered"):
+            plan.settings.observe("build_rootfs", pid)  # type: ignore[misc]  # the child asks only where there is one
             channel.go()
         elif "listener" in told:
             state = told_state(new_state(folder, plan, pid), "creating")

@@ -43,6 +43,7 @@ _HINTS = {
     ("overlay", errno.EINVAL): "an overlay on an overlay may be refused; use a directory on another file system",
     ("bind", errno.EPERM): "the mount is locked in this user namespace: what restricts it cannot be taken away",
     ("bind", errno.ENOTDIR): "the destination, or something above it, is a file or a link that leads nowhere",
+    ("bind", errno.ENOSYS): "options for a whole tree (rro ...) need Linux 5.12",
     ("", errno.ENODEV): "it needs a type, or the option bind",
     ("none", errno.ENODEV): "it needs a type, or the option bind",
 }
@@ -53,9 +54,6 @@ def prepare(item: dict[str, Any], where: str, has_user_namespace: bool) -> None:
     options = mounts.Options(item.get("options") or [])
     bind = is_bind(item, options)
     mapped = item.get("uidMappings") or item.get("gidMappings")
-    if bind and options.data:
-        message = "%s.options: %r: a bind mount has no options of its file system; remove it"
-        raise InvalidInput(message % (where, options.data))
     if bind and not item.get("source") and not options.is_remount:
         raise InvalidInput("%s.source: missing; a bind mount needs what it shows" % where)
     if (options.id_map or mapped) and not bind:
@@ -214,7 +212,7 @@ class Entries:
     def _checked(self, fd: int, existed: bool, destination: str, kind: str, source_fd: int) -> Target:
         """Nothing may pass for procfs or cover a part of it, wherever links of the image lead (as runc; case R09)."""
         place = paths.location(fd)
-        proc = self.built.base + b"/proc"
+        proc = self.built.base.rstrip(b"/") + b"/proc"
         if place == proc:
             if kind != "proc" and (kind != "bind" or syscalls.filesystem_magic(source_fd) != _PROC_MAGIC):
                 raise InvalidInput("mounts: %s: only procfs may be mounted on /proc" % destination)

@@ -65,6 +65,7 @@ def execute(
     cgroup: words of --cgroup, which name cgroups below the container's. Raises WrongState when the container is not
     running, InvalidInput, KernelRefused, CommandNotFound, CommandNotExecutable.
     """
+    trace.step("exec")
     state = container.state()
     if state["status"] == "paused" and not ignore_paused:
         message = "cannot exec in a paused container: %s: resume it, or use --ignore-paused"
@@ -80,8 +81,9 @@ def execute(
     console = settings.open_console(described) if settings.open_console else None
     kinds = [item["type"] for item in linux.get("namespaces") or []]
     joined = [{"type": kind, "path": _namespace(state["pid"], kind)} for kind in kinds]
-    wanted = Namespaces({"namespaces": joined})
-    return _Joining(container, prepared, console, settings.stdio, settings.preserved).start(wanted, cgroup or [])
+    joining = _Joining(container, prepared, console, settings.stdio, settings.preserved)
+    joining.own_mounts = any(item["type"] == "mount" and not item.get("path") for item in linux.get("namespaces") or [])
+    return joining.start(Namespaces({"namespaces": joined}), cgroup or [])
 
 
 def _namespace(pid: int, kind: str) -> str:
@@ -102,9 +104,17 @@ class _Joining:
         self.channel = Channel()
         # In the container there is only the container's /proc, which may tell lies (case R09).
         self.proc_fd = process.open_proc(prepared)
+        self.own_mounts = True
+        self.cgroup_fd = -1
+        self.root_fd = -1
 
     def start(self, wanted: Namespaces, cgroup: list[str]) -> int:
         """The pid of the process, once it has become its program. Raises what it reports."""
+        self.wanted = wanted
+        self.cgroup_fd = wanted.open_cgroup()
+        if not self.own_mounts:  # the root of its mount namespace is not the container's
+            flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+            self.root_fd = os.open("/proc/%d/root" % self.container.pid, flags)
         entry = cgroups.from_journal(self.container.noted("cgroup")).entry(
             cgroups.subgroups(cgroup), self.container.pid
         )
@@ -121,8 +131,9 @@ class _Joining:
         finally:
             entry.close()
             self.channel.close_all()
-            if self.proc_fd >= 0:
-                os.close(self.proc_fd)
+            for fd in (self.proc_fd, self.cgroup_fd, self.root_fd):
+                if fd >= 0:
+                    os.close(fd)
         return pid
 
     def _accompany(self, pid: int) -> None:
@@ -137,15 +148,20 @@ class _Joining:
 
     def _start_child(self, entry: cgroups.Entry) -> None:
         keep = [*entry.descriptors(), *range(3, 3 + self.preserved)]
-        keep += [fd for fd in (self.proc_fd, self.console.socket_fd if self.console else -1) if fd >= 0]
+        console_fd = self.console.socket_fd if self.console else -1
+        keep += [fd for fd in (self.proc_fd, self.cgroup_fd, self.root_fd, console_fd) if fd >= 0]
         run_child(self.channel, keep, self.stdio, lambda: self._run(entry))
 
     def _run(self, entry: cgroups.Entry) -> None:
         """In the container's namespaces already, where nothing may be looked up (case R22)."""
         child.forget_imports()
         os.setsid()
+        if self.root_fd >= 0:
+            os.fchdir(self.root_fd)
+            os.chroot(".")
         process.set_initial_affinity(self.prepared)
         entry.enter()
+        self.wanted.join_cgroup(self.cgroup_fd)
         child.become_root()
         process.open_host_files(self.prepared, self.proc_fd)
         if self.console:
@@ -163,6 +179,6 @@ def user(text: str) -> dict[str, Any]:
     """The user object of UID or UID:GID, as runc's exec takes it. Raises InvalidInput."""
     uid, colon, gid = text.partition(":")
     for part in (uid, gid if colon else "0"):
-        if not part.isdigit() or int(part) > validate.MAX_ID:
+        if not (part.isascii() and part.isdigit()) or int(part) > validate.MAX_ID:
             raise InvalidInput("--user %r: give UID or UID:GID as numbers" % text)
     return {"uid": int(uid), "gid": int(gid)} if colon else {"uid": int(uid)}

@@ -25,6 +25,7 @@ def init(plan: Any, container_id: str, entry: Any, channel: Channel, fifo_fd: in
     os.setsid()
     trace.step("create_cgroup")
     entry.enter()
+    plan.namespaces.join_cgroup(plan.cgroup_fd)
     if plan.new_user_namespace or "user" in plan.joined:
         become_root()
     if plan.new_cgroup_namespace:
@@ -47,6 +48,9 @@ def init(plan: Any, container_id: str, entry: Any, channel: Channel, fifo_fd: in
         _hooks(plan, container_id, "createContainer").run()
     forget_imports()
     enter_root(plan, built)
+    if plan.settings.observe:
+        channel.report({"entered": True})
+        channel.await_go()
     if built.pty:
         built.pty.take(plan.prepared.uid)
     trace.step("become_process")

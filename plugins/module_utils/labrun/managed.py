@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from ..images.store import Image, Store
+from ..linux import trace
 from ..linux.errors import InvalidInput, NotFound
 from . import bundle as bundles
 from . import container as life
@@ -92,21 +93,34 @@ def predict(before: dict[str, Any], actions: list[str]) -> dict[str, Any]:
 
 
 def carry_out(wanted: Wanted, actions: list[str], explain: bool) -> dict[str, Any]:
-    """Do the actions. {"steps": the five steps of labrun/explain.py, "warnings": [text]} where it created.
+    """Do the actions. {"steps": those of labrun/explain.py if explain, "warnings": [text]}.
 
     Raises what create() raises; a container and a bundle that could not be completed are removed again.
     """
-    result: dict[str, Any] = {}
+    records: list[dict[str, Any]] = []
+    warnings: list[str] = []
+    if explain:
+        trace.begin()
     for action in actions:
         if action == "delete":
             _delete(wanted, keep_bundle="create" in actions)
         elif action == "stop":
             wanted.container.stop(wanted.stop_timeout_s)
         elif action == "create":
-            result = _create(wanted, "start" in actions, explain)
+            report = _create(wanted, "start" in actions, explain)
+            trace.add(report["trace"])
+            warnings = report["warnings"]
         elif action == "start" and "create" not in actions:
             wanted.container.start()
-    return result
+    if explain:
+        records = trace.take()
+        trace.end()
+    return {"steps": steps(records, _program(wanted)), "warnings": warnings}
+
+
+def _program(wanted: Wanted) -> str:
+    config = wanted.config or bundles.Bundle(wanted.bundle_path).config() or {}
+    return " ".join(config["process"]["args"]) if config else ""
 
 
 def _delete(wanted: Wanted, keep_bundle: bool) -> None:
@@ -127,5 +141,4 @@ def _create(wanted: Wanted, run: bool, explain: bool) -> dict[str, Any]:
         if wanted.image is not None:
             wanted.own_bundle.remove()
         raise
-    program = (wanted.config or bundles.Bundle(wanted.bundle_path).config() or {})["process"]["args"]
-    return {"steps": steps(report["trace"], " ".join(program)) if explain else [], "warnings": report["warnings"]}
+    return report

@@ -76,7 +76,7 @@ class Parsed:
     def number(self, option: str, default: str) -> int:
         """An option's value as a natural number. Raises InvalidInput."""
         text = str(self.options.get(option, default) or "0")
-        if not text.isdigit():
+        if not (text.isascii() and text.isdigit()):
             raise InvalidInput("%s %r: a number is expected" % (option, text))
         return int(text)
 

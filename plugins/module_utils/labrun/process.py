@@ -65,7 +65,7 @@ _prlimit.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.POINTER(_Rlimit), ctypes
 class Prepared:
     """A process object of config.json, ready to be applied without any look-up.
 
-    keyring: the name of the session keyring, or an empty string for an anonymous one; the caller may set it.
+    keyring: the name of the session keyring, empty for an anonymous one, None to keep the caller's; the caller sets it.
     sysctls: (path below /proc/sys, value), to be written by the container's first process.
     """
 
@@ -84,7 +84,7 @@ class Prepared:
         and Unsupported.
         """
         user = process.get("user") or {}
-        self.keyring = b""
+        self.keyring: bytes | None = b""
         self.args = [os.fsencode(item) for item in process["args"]]
         self.environment = _environment(process.get("env") or [])
         self.needs_home = not self.environment.get(b"HOME")
@@ -103,6 +103,10 @@ class Prepared:
         self.in_user_namespace = any(item["type"] == "user" for item in linux.get("namespaces") or [])
         granted = None if self.in_user_namespace else capabilities.held()
         self.capabilities = capabilities.prepare(process.get("capabilities") or {}, warn, granted)
+        # Under no_new_privs a user's program has at most what it is executed with: the launcher must not lose that.
+        way = capabilities.over_execve(self.capabilities) if self.no_new_privileges and self.uid else None
+        self.wider = way[0] if way else None
+        self.launcher_calls = way[1] if way else []
         profile = linux.get("seccomp")
         self.seccomp = seccomp.prepare(profile, debug, kept) if profile else None
         self.lsm: Any = _prepare_lsm(process)
@@ -221,7 +225,7 @@ def become_process(
     Does not return; raises CommandNotFound, CommandNotExecutable, InvalidInput, Unsupported and KernelRefused.
     """
     _join_keyring(prepared)
-    launcher_fd = program.prepare_launcher(prepared.args[0], report_fd, wait_fd)
+    launcher_fd = program.prepare_launcher(prepared.args[0], report_fd, prepared.launcher_calls, wait_fd)
     _set_affinity(prepared)
     _set_rlimits(prepared)
     if prepared.umask is not None:
@@ -232,10 +236,12 @@ def become_process(
         _lsm().apply(prepared.lsm)
     if prepared.no_new_privileges:
         syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1, "PR_SET_NO_NEW_PRIVS")
-    else:
+    entered = program.enter_cwd(prepared.cwd, False)
+    if entered:
+        program.verify_cwd(prepared.cwd)  # before a filter may refuse getcwd(2)
+    if not prepared.no_new_privileges:
         _load_filter(prepared, give_listener)
     syscalls.mark_close_on_exec(3 + passed)
-    entered = program.enter_cwd(prepared.cwd, False)
     if prepared.needs_home:
         prepared.environment.pop(b"HOME", None)
         prepared.environment[b"HOME"] = program.home(prepared.uid)
@@ -244,7 +250,7 @@ def become_process(
     _set_ids(prepared)
     if not entered:
         program.enter_cwd(prepared.cwd, True)
-    program.verify_cwd(prepared.cwd)
+        program.verify_cwd(prepared.cwd)
     capabilities.apply(prepared.capabilities)
     path = program.find(prepared.args[0], prepared.search)
     _reset_signals()
@@ -253,7 +259,7 @@ def become_process(
     before_wait()
     if is_direct(prepared):
         program.execute_directly(path, prepared.args, prepared.environment)
-    program.execute(path, prepared.args, prepared.environment, launcher_fd, report_fd, wait_fd)
+    program.execute(path, prepared.args, prepared.environment, launcher_fd, report_fd, prepared.wider, wait_fd)
 
 
 def is_direct(prepared: Prepared) -> bool:
@@ -274,6 +280,8 @@ def _lsm() -> Any:
 
 
 def _join_keyring(prepared: Prepared) -> None:
+    if prepared.keyring is None:
+        return
     try:
         if prepared.lsm:
             _lsm().label_keys(prepared.lsm, True)

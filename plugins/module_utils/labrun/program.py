@@ -13,7 +13,7 @@ import errno
 import os
 import stat
 
-from ..linux import launcher, syscalls, trace
+from ..linux import capabilities, launcher, syscalls, trace
 from ..linux.errors import CommandNotExecutable, CommandNotFound, InvalidInput, KernelRefused, OcilabError, Unsupported
 from ..spec import document
 
@@ -116,46 +116,56 @@ def find(name: bytes, search: list[bytes]) -> bytes:
     raise CommandNotFound('exec: "%s": executable file not found in $PATH of the container' % shown)
 
 
-def prepare_launcher(name: bytes, report_fd: int, wait_fd: int) -> int:
+def prepare_launcher(
+    name: bytes, report_fd: int, calls: list[tuple[int, int | bytes, int | bytes, int]], wait_fd: int
+) -> int:
     """The launcher (linux/launcher.py) for args[0]; where execve(2) fails it writes one line of JSON to report_fd.
 
-    wait_fd: what it waits on for the start, or -1. The line is {"error": class, "message": text}.
-    Raises KernelRefused, Unsupported.
+    calls: what it calls before; wait_fd: what it waits on for the start, or -1.
+
+    The line is {"error": class, "message": text}. Raises KernelRefused, Unsupported.
     """
     texts = {number: _report(_failure(name, number)) for number in _ERRORS}
-    return launcher.prepare(report_fd, texts, _report(_failure(name, 0)), wait_fd)
+    return launcher.prepare(report_fd, texts, _report(_failure(name, 0)), calls, wait_fd)
 
 
 def _report(error: OcilabError) -> bytes:
     return document.dump({"error": type(error).__name__, "message": str(error)}) + b"\n"
 
 
-def execute(
-    path: bytes, args: list[bytes], environment: dict[bytes, bytes], launcher_fd: int, report_fd: int, wait_fd: int
-) -> None:
-    """Become the program by way of the launcher of prepare_launcher(), which waits for the start where it was told to.
-
-    Does not return; raises as find(), and Unsupported, KernelRefused; with wait_fd when the start has been asked for,
-    for it is then that somebody listens.
-    """
-    kept = [report_fd, wait_fd] if wait_fd >= 0 else [report_fd]
-    try:
-        launcher.execute(launcher_fd, kept, path, args, environment)
-    except OSError as error:
-        if wait_fd >= 0:
-            os.read(wait_fd, 1)
-        raise _failure(args[0], error.errno or 0) from None
-
-
 def execute_directly(path: bytes, args: list[bytes], environment: dict[bytes, bytes]) -> None:
-    """Become the program without the launcher, as SELinux needs it; as execute().
+    """Become the program without the launcher, as SELinux needs it.
 
-    SELinux takes a label on at the first execve(2), for which its policy must know the file; it keeps the container
-    from writing to the host's files by itself.
+    It takes a label on at the first execve(2), for which its policy must know the file; it keeps the container from
+    writing to the host's files by itself. Does not return; raises as execute().
     """
     try:
         os.execve(path, args, environment)
     except OSError as error:
+        raise _failure(args[0], error.errno or 0) from None
+
+
+def execute(
+    path: bytes,
+    args: list[bytes],
+    environment: dict[bytes, bytes],
+    launcher_fd: int,
+    report_fd: int,
+    wider: capabilities.Prepared | None,
+    wait_fd: int,
+) -> None:
+    """Become the program by way of the launcher; wider: the capabilities for that way; wait_fd: as it was prepared.
+
+    Does not return; raises CommandNotFound, CommandNotExecutable, Unsupported, KernelRefused, OcilabError; with wait_fd
+    when the start has been asked for, for it is then that somebody listens.
+    """
+    if wider:
+        capabilities.apply(wider)
+    try:
+        launcher.execute(launcher_fd, [report_fd] + [wait_fd] * (wait_fd >= 0), path, args, environment)
+    except OSError as error:
+        if wait_fd >= 0:
+            os.read(wait_fd, 1)
         raise _failure(args[0], error.errno or 0) from None
 
 

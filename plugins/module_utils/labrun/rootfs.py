@@ -203,7 +203,7 @@ def _move(built: Built) -> None:
     """
     for entry in mounts.table():
         target = os.fsencode(entry["target"])
-        inside = target == built.base or target.startswith(built.base + b"/")
+        inside = target == built.base or target.startswith(built.base.rstrip(b"/") + b"/")
         if entry["root"] == "/" and entry["kind"] in ("proc", "sysfs") and not inside:
             _take_away(target)
     _attach_over_root(built.root_fd)

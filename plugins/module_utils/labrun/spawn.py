@@ -27,9 +27,23 @@ class Namespaces:
         listed = linux.get("namespaces") or []
         self.new = [item["type"] for item in listed if not item.get("path")]
         self.joined = {item["type"]: item["path"] for item in listed if item.get("path")}
+        # Joined by the child itself, when it is in the container's cgroup: seen from within that namespace the
+        # caller's own cgroup does not exist, and nothing could be cloned into another (cgroup_namespaces(7)).
+        self.cgroup_path = self.joined.pop("cgroup", "")
         self.uid_mappings = linux.get("uidMappings") or []
         self.gid_mappings = linux.get("gidMappings") or []
         self.time_offsets = (linux.get("timeOffsets") or {}) if "time" in self.new else {}
+
+    def open_cgroup(self) -> int:
+        """The cgroup namespace to join, for join_cgroup() in the child, or -1. Raises InvalidInput."""
+        if not self.cgroup_path:
+            return -1
+        return namespaces.open_all({"cgroup": self.cgroup_path})[0][1]
+
+    def join_cgroup(self, fd: int) -> None:
+        """Called by the child when it has entered its cgroup, with open_cgroup()'s descriptor. Raises KernelRefused."""
+        if fd >= 0:
+            namespaces.join([("cgroup", fd, self.cgroup_path)])
 
     def at_clone(self) -> list[str]:
         """The kinds that the clone makes. The cgroup namespace comes later, from within the container's cgroup."""

@@ -116,7 +116,7 @@ class Folder:
             return []
         with open(fd, "rb") as file:
             lines = file.read().split(b"\n")[:-1]
-        return [document.parse(line, self.path + "/journal") for line in lines]
+        return [document.parse(line, self.path + "/journal", own=True) for line in lines]
 
     def save(self, state: dict[str, Any]) -> None:
         """Write the state in one piece, which a power cut leaves whole or not there (case F13); free on a tmpfs."""
@@ -131,7 +131,7 @@ class Folder:
     def load(self) -> dict[str, Any]:
         """What save() wrote; of a container that never got so far, what its journal knows. Raises NotFound."""
         try:
-            return document.read(os.path.join(self.path, "state.json"))
+            return document.read(os.path.join(self.path, "state.json"), own=True)
         except OcilabError:
             if not self.exists():
                 raise self._missing() from None

@@ -10,7 +10,7 @@ import ctypes
 import errno
 import os
 
-from . import files, trace
+from . import files, syscalls, trace
 from .errors import KernelRefused
 
 TYPE_CHECKING = False
@@ -172,6 +172,28 @@ def _set(prepared: Prepared) -> None:
         _check(result)
     for number in prepared.sets["ambient"]:
         _check(_prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number, 0, 0))
+
+
+def over_execve(prepared: Prepared) -> tuple[Prepared, list[tuple[int, int | bytes, int | bytes, int]]] | None:
+    """How a process that is not root keeps its permitted set over one execve(2): as ambient ones, for that time.
+
+    The sets to apply() before it, and the system calls (number, three arguments) that restore the configured ones after
+    it; None where nothing would be lost. A program with file capabilities under no_new_privs is given no more than the
+    permitted set that it is started with (capabilities(7)).
+    """
+    sets = prepared.sets
+    within = set(sets["bounding"]) | set(sets["inheritable"])
+    kept = [number for number in sets["permitted"] if number in within]
+    if not set(kept) - set(sets["ambient"]):
+        return None
+    wider = dict(sets, inheritable=sorted(set(sets["inheritable"]) | set(kept)), ambient=kept)
+    prctl, capset = syscalls.number("prctl"), syscalls.number("capset")
+    calls: list[tuple[int, int | bytes, int | bytes, int]] = [
+        (prctl, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0),
+        (capset, bytes(prepared.header), bytes(prepared.data), 0),
+    ]
+    calls += [(prctl, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number) for number in sets["ambient"]]
+    return Prepared(wider, -1), calls
 
 
 def _check(result: int) -> None:

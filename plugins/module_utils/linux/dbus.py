@@ -263,18 +263,23 @@ class Connection:
         self._socket.close()
 
     def _authenticate(self) -> None:
-        """SASL EXTERNAL without naming a uid: in a user namespace ours is not the one that the other side sees."""
+        """SASL EXTERNAL without naming a uid: in a user namespace ours is not the one that the other side sees.
+
+        systemd leaves a message that it reads together with BEGIN unread until more comes: BEGIN has to be there before
+        the answer that we wait for. A bus daemon takes one word at a time.
+        """
         deadline = time.monotonic() + _TIMEOUT_S
-        self._send(b"\0AUTH EXTERNAL\r\n")
+        at_once = b"" if self.is_bus else b"DATA\r\nBEGIN\r\n"
+        self._send(b"\0AUTH EXTERNAL\r\n" + at_once)
         answer = self._line(deadline)
         if answer.startswith(b"DATA"):
-            self._send(b"DATA\r\n")
+            self._send(b"" if at_once else b"DATA\r\n")
             answer = self._line(deadline)
         if not answer.startswith(b"OK"):
             raise OcilabError(
                 "D-Bus socket %s: the caller was not let in: %s" % (self.path, answer.decode("ascii", "replace"))
             )
-        self._send(b"BEGIN\r\n")
+        self._send(b"" if at_once else b"BEGIN\r\n")
 
     def _line(self, deadline: float) -> bytes:
         while b"\r\n" not in self._received:

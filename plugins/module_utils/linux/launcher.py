@@ -31,68 +31,95 @@ _BASE = 0x10000000
 
 # The launcher is executed as [path, argv[0], ...] with the program's environment, and does this:
 #
-#     prctl(PR_SET_DUMPABLE, 0)                                  (as the process was before: case R04)
+#     if fcntl(report, F_SETFD, FD_CLOEXEC) < 0: exit_group(1)    (a program that starts it again, as above)
+#     prctl(PR_SET_DUMPABLE, 0)                                   (as the process was before: case R04)
+#     for (number, a, b, c) in calls, to a negative number:
+#         if syscall(number, a, b, c, 0, 0) < 0: error = 0, and on to the table
 #     if fifo >= 0:
 #         if fcntl(fifo, F_SETFD, FD_CLOEXEC) < 0: exit_group(1)
-#         if read(fifo, somewhere, 1) != 1: exit_group(1)
-#     if fcntl(report, F_SETFD, FD_CLOEXEC) < 0: exit_group(1)    (a program that starts it again, as above)
+#         if read(fifo, below the stack, 1) != 1: exit_group(1)
 #     error = -execve(path, &argv[0], environment)
 #     for (number, length, text) in table: if number == 0 or number == error: break
 #     write(report, text, length)
 #     exit_group(1)
 #
-# Assembled by GNU as; `fifo` and `report` (32 bits each) and the table (number and length of 32 bits each, then the
-# text) follow.
+# Assembled by GNU as. `report`, `fifo` and the address of the table (64 bits each), the calls (4 times 64 bits) and the
+# table (number and length of 32 bits each, then the text) follow.
 _CODE = {
-    # mov $4,%edi; xor %esi,%esi; mov $157,%eax; syscall; mov fifo(%rip),%edi; test %edi,%edi; js 0f
-    # mov $2,%esi; mov $1,%edx; mov $72,%eax; syscall; test %eax,%eax; js 3f
-    # mov fifo(%rip),%edi; lea -16(%rsp),%rsi; mov $1,%edx; xor %eax,%eax; syscall; cmp $1,%eax; jne 3f
-    # 0: mov report(%rip),%edi; mov $2,%esi; mov $1,%edx; mov $72,%eax; syscall; test %eax,%eax; js 3f
-    # mov (%rsp),%rax; mov 8(%rsp),%rdi; lea 16(%rsp),%rsi; lea 16(%rsp,%rax,8),%rdx; mov $59,%eax; syscall; neg %eax
-    # lea table(%rip),%rbx
-    # 1: mov (%rbx),%ecx; mov 4(%rbx),%edx; add $8,%rbx; test %ecx,%ecx; jz 2f; cmp %ecx,%eax; je 2f; add %rdx,%rbx
-    # jmp 1b; 2: mov %rbx,%rsi; mov report(%rip),%edi; mov $1,%eax; syscall; 3: mov $1,%edi; mov $231,%eax; syscall
+    # mov report(%rip),%edi; mov $2,%esi; mov $1,%edx; mov $72,%eax; syscall; test %eax,%eax; js 5f
+    # mov $4,%edi; xor %esi,%esi; mov $157,%eax; syscall
+    # lea calls(%rip),%rbx; 1: mov (%rbx),%rax; test %rax,%rax; js 2f; mov 8(%rbx),%rdi; mov 16(%rbx),%rsi
+    # mov 24(%rbx),%rdx
+    # xor %r10d,%r10d; xor %r8d,%r8d; add $32,%rbx; syscall; test %eax,%eax; jns 1b; xor %eax,%eax; jmp 3f
+    # 2: mov fifo(%rip),%edi; test %edi,%edi; js 7f; mov $2,%esi; mov $1,%edx; mov $72,%eax; syscall; test %eax,%eax
+    # js 5f; mov fifo(%rip),%edi; lea -16(%rsp),%rsi; mov $1,%edx; xor %eax,%eax; syscall; cmp $1,%eax; jne 5f
+    # 7: mov (%rsp),%rax; mov 8(%rsp),%rdi; lea 16(%rsp),%rsi; lea 16(%rsp,%rax,8),%rdx; mov $59,%eax; syscall
+    # neg %eax; 3: mov table(%rip),%rbx; 4: mov (%rbx),%ecx; mov 4(%rbx),%edx; lea 8(%rbx),%rsi; test %ecx,%ecx; jz 6f
+    # cmp %ecx,%eax; je 6f; lea (%rsi,%rdx),%rbx; jmp 4b; 6: mov report(%rip),%edi; mov $1,%eax; syscall
+    # 5: mov $1,%edi; mov $231,%eax; syscall; .balign 8
     "x86_64": (
         62,
-        "bf0400000031f6b89d0000000f058b3da200000085ff782ebe02000000ba01000000b848"
-        "0000000f0585c0787d8b3d83000000488d7424f0ba0100000031c00f0583f80175648b3d"
-        "6e000000be02000000ba01000000b8480000000f0585c07849488b0424488b7c2408488d"
-        "742410488d54c410b83b0000000f05f7d8488d1d3a0000008b0b8b53044883c30885c974"
-        "0939c874054801d3ebea4889de8b3d17000000b8010000000f05bf01000000b8e7000000"
-        "0f05",
+        "8b3de2000000be02000000ba01000000b8480000000f0585c00f88bc000000bf04000000"
+        "31f6b89d0000000f05488d1dcc000000488b034885c07820488b7b08488b7310488b5318"
+        "4531d24531c04883c3200f0585c079dc31c0eb548b3d8e00000085ff782ebe02000000ba"
+        "01000000b8480000000f0585c078608b3d6f000000488d7424f0ba0100000031c00f0583"
+        "f8017547488b0424488b7c2408488d742410488d54c410b83b0000000f05f7d8488b1d41"
+        "0000008b0b8b5304488d730885c9740a39c87406488d1c16ebe98b3d14000000b8010000"
+        "000f05bf01000000b8e70000000f0590",
     ),
-    # mov x0,#4; mov x1,#0; mov x8,#167; svc #0; ldr w0,fifo; tbnz w0,#31,0f
-    # mov x1,#2; mov x2,#1; mov x8,#25; svc #0; tbnz w0,#31,3f
-    # ldr w0,fifo; sub x1,sp,#16; mov x2,#1; mov x8,#63; svc #0; cmp x0,#1; b.ne 3f
-    # 0: ldr w0,report; mov x1,#2; mov x2,#1; mov x8,#25; svc #0; tbnz w0,#31,3f; ldr x3,[sp]; ldr x0,[sp,#8]
-    # add x1,sp,#16; add x2,x1,x3,lsl #3; mov x8,#221; svc #0; neg w4,w0; adr x5,table
-    # 1: ldr w6,[x5],#4; ldr w2,[x5],#4; cbz w6,2f; cmp w6,w4; b.eq 2f; add x5,x5,x2; b 1b
-    # 2: mov x1,x5; ldr w0,report; mov x8,#64; svc #0; 3: mov x0,#1; mov x8,#94; svc #0
+    # ldr w0,report; mov x1,#2; mov x2,#1; mov x8,#25; svc #0; tbnz w0,#31,5f; mov x0,#4; mov x1,#0; mov x8,#167; svc #0
+    # adr x19,calls; mov x3,#0; mov x4,#0
+    # 1: ldp x8,x0,[x19]; tbnz x8,#63,2f; ldp x1,x2,[x19,#16]; add x19,x19,#32; svc #0; tbz w0,#31,1b; mov w4,#0; b 3f
+    # 2: ldr w0,fifo; tbnz w0,#31,7f; mov x1,#2; mov x2,#1; mov x8,#25; svc #0; tbnz w0,#31,5f
+    # ldr w0,fifo; sub x1,sp,#16; mov x2,#1; mov x8,#63; svc #0; cmp x0,#1; b.ne 5f
+    # 7: ldr x3,[sp]; ldr x0,[sp,#8]; add x1,sp,#16; add x2,x1,x3,lsl #3; mov x8,#221; svc #0; neg w4,w0
+    # 3: ldr x5,table; 4: ldp w6,w2,[x5]; add x1,x5,#8; cbz w6,6f; cmp w6,w4; b.eq 6f; add x5,x1,x2; b 4b
+    # 6: ldr w0,report; mov x8,#64; svc #0; 5: mov x0,#1; mov x8,#94; svc #0; .balign 8
     "aarch64": (
         183,
-        "800080d2010080d2e81480d2010000d440050018a001f837410080d2220080d2280380d2"
-        "010000d42004f83760040018e14300d1220080d2e80780d2010000d41f0400f141030054"
-        "a0030018410080d2220080d2280380d2010000d48002f837e30340f9e00740f9e1430091"
-        "220c038ba81b80d2010000d4e403004b25020010a64440b8a24440b8a6000034df00046b"
-        "60000054a500028bfaffff17e10305aae0000018080880d2010000d4200080d2c80b80d2"
-        "010000d4",
+        "00070018410080d2220080d2280380d2010000d40006f837800080d2010080d2e81480d2"
+        "010000d493060010030080d2040080d2680240a9e800f8b7610a41a973820091010000d4"
+        "60ffff360400805216000014a0040018a001f837410080d2220080d2280380d2010000d4"
+        "4003f837c0030018e14300d1220080d2e80780d2010000d41f0400f161020054e30340f9"
+        "e00740f9e1430091220c038ba81b80d2010000d4e403004b45020058a6084029a1200091"
+        "a6000034df00046b600000542500028bfaffff17c0000018080880d2010000d4200080d2"
+        "c80b80d2010000d4",
     ),
 }
 # What the launcher itself calls before the program runs: a filter that refuses one of these must let it pass.
-CALLS = ("execveat", "fcntl", "prctl")
+CALLS = ("execveat", "fcntl", "prctl", "capset")
+_END = (1 << 64) - 1
 
 
 def _number(value: int, size: int) -> bytes:
     return value.to_bytes(size, "little")
 
 
-def _image(report_fd: int, texts: dict[int, bytes], otherwise: bytes, wait_fd: int) -> bytes:
+def _image(
+    report_fd: int,
+    texts: dict[int, bytes],
+    otherwise: bytes,
+    calls: list[tuple[int, int | bytes, int | bytes, int]],
+    wait_fd: int,
+) -> bytes:
     """The launcher as an ELF file (elf(5)) of one segment, which can be read and executed."""
     machine, code = _CODE[syscalls.machine]
-    content = bytes.fromhex(code) + wait_fd.to_bytes(4, "little", signed=True) + _number(report_fd, 4)
-    for number, text in [*texts.items(), (0, otherwise)]:
-        content += _number(number, 4) + _number(len(text), 4) + text
     start = 64 + 56  # the two headers
+    table = b"".join([_number(number, 4) + _number(len(text), 4) + text for number, text in texts.items()])
+    table += _number(0, 4) + _number(len(otherwise), 4) + otherwise
+    before = start + len(code) // 2 + 24 + 32 * len(calls) + 8
+    data = b""
+    listed = b""
+    for call in calls:
+        for word in call:
+            if isinstance(word, bytes):
+                listed += _number(_BASE + before + len(data), 8)
+                data += word.ljust(-len(word) // 8 * -8, b"\0")
+            else:
+                listed += _number(word, 8)
+    files = _number(report_fd, 8) + wait_fd.to_bytes(8, "little", signed=True)
+    addresses = files + _number(_BASE + before + len(data), 8)
+    content = bytes.fromhex(code) + addresses + listed + _number(_END, 8) + data + table
     size = start + len(content)
     header = b"\x7fELF\x02\x01\x01" + bytes(9) + _number(2, 2) + _number(machine, 2) + _number(1, 4)
     header += _number(_BASE + start, 8) + _number(64, 8) + bytes(12) + _number(64, 2) + _number(56, 2) + _number(1, 8)
@@ -100,11 +127,20 @@ def _image(report_fd: int, texts: dict[int, bytes], otherwise: bytes, wait_fd: i
     return header + segment + _number(0x10000, 8) + content
 
 
-def prepare(report_fd: int, texts: dict[int, bytes], otherwise: bytes, wait_fd: int = -1) -> int:
+def prepare(
+    report_fd: int,
+    texts: dict[int, bytes],
+    otherwise: bytes,
+    calls: list[tuple[int, int | bytes, int | bytes, int]],
+    wait_fd: int = -1,
+) -> int:
     """The descriptor of a launcher that writes texts[errno] (or otherwise) to report_fd where execve(2) fails.
 
-    wait_fd: what it reads one byte from before it goes on, or -1. Both stay open over the launcher's own start and are
-    closed by the program's. Raises KernelRefused, and Unsupported where the host forbids it.
+    calls: system calls that it makes before, as (number, three arguments); of an argument that is bytes the address is
+    passed. All of them must be in CALLS. Where one fails, otherwise is written and the program does not start.
+    wait_fd: what it reads one byte from before it goes on to the program, or -1. Both descriptors stay open over the
+    launcher's own start and are closed by the program's. Raises KernelRefused, and Unsupported where the host forbids
+    it.
     """
     try:
         fd = _memfd()
@@ -112,7 +148,7 @@ def prepare(report_fd: int, texts: dict[int, bytes], otherwise: bytes, wait_fd: 
         message = "memfd_create: sysctl vm.memfd_noexec=2 forbids programs in memory, which labrun needs; set it to 1"
         raise Unsupported(message) from None
     try:
-        os.write(fd, _image(report_fd, texts, otherwise, wait_fd))
+        os.write(fd, _image(report_fd, texts, otherwise, calls, wait_fd))
         fcntl.fcntl(fd, _ADD_SEALS, _SEALS)
     except OSError as error:
         raise KernelRefused("write", "the launcher", error.errno) from None

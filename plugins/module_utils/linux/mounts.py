@@ -300,6 +300,17 @@ def table(path: str = "/proc/self/mountinfo") -> list[dict[str, str]]:
     return result
 
 
+def count_at(target: str) -> int:
+    """How many mounts lie on one another on exactly that path, which has no symbolic link in it."""
+    return sum(entry["target"] == target for entry in table())
+
+
+def take_away(target: str, keep: int) -> None:
+    """Unmount what lies on the path, with all below it, until only keep mounts are left there. Raises OSError."""
+    for _index in range(count_at(target) - keep):
+        syscalls.umount(os.fsencode(target), syscalls.MNT_DETACH)
+
+
 def is_mounted(target: str) -> bool:
     """True when something is mounted on exactly that path."""
     real = os.path.realpath(target)

@@ -53,7 +53,7 @@ def own(kind: str, pid: str = "self") -> str:
 def open_all(paths: dict[str, str]) -> list[tuple[str, int, str]]:
     """(kind, descriptor, path) for the namespace files to join, in the order of joining.
 
-    Raises InvalidInput when a path is not a namespace of its kind (the kernel says so by the link's name).
+    Raises InvalidInput when a path is not a namespace of its kind.
     """
     opened: list[tuple[str, int, str]] = []
     try:
@@ -72,10 +72,9 @@ def _open(kind: str, path: str) -> int:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise InvalidInput("%s namespace %s: %s" % (kind, path, str(error.strerror).lower())) from None
-    shown = os.readlink("/proc/self/fd/%d" % fd)
-    if not shown.startswith(KINDS[kind][1] + ":["):
+    if syscalls.namespace_type(fd) != KINDS[kind][0]:
         os.close(fd)
-        raise InvalidInput("%s namespace %s: not a namespace of that type (%s)" % (kind, path, shown))
+        raise InvalidInput("%s namespace %s: not a namespace of that type" % (kind, path))
     return fd
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import select
 import time
-from _signal import SIGKILL, SIGPIPE
+from _signal import SIG_DFL, SIGKILL, SIGPIPE
+from _signal import signal as set_signal
 
 from . import files, syscalls
 
@@ -74,6 +75,7 @@ def run(
 
     It leads a process group of its own, which is killed as a whole when it has not ended after timeout_s seconds.
     Files in memory serve as its standard streams: unlike pipes they never fill up, and nobody waits for their end.
+    Should the caller be killed, so is the program: nothing else knows of it (case F01).
     Raises TimeoutError, and OSError where it cannot be executed.
     """
     given = os.memfd_create("stdin")
@@ -81,8 +83,7 @@ def run(
     try:
         os.write(given, stdin)
         os.lseek(given, 0, os.SEEK_SET)
-        streams = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate((given, output, output))]
-        pid = os.posix_spawn(path, args, environment, file_actions=streams, setpgroup=0, setsigdef=[SIGPIPE])
+        pid = _spawn(path, args, environment, (given, output, output))
         if timeout_s is not None and not _ends_within(pid, timeout_s):
             os.killpg(pid, SIGKILL)
             os.waitpid(pid, 0)
@@ -91,6 +92,33 @@ def run(
     finally:
         os.close(given)
         os.close(output)
+
+
+def _spawn(path: bytes, args: list[bytes], environment: dict[bytes, bytes], streams: tuple[int, int, int]) -> int:
+    """What posix_spawn(3) does, with a parent death signal, which that one lacks. Raises OSError."""
+    failed_read, failed_write = os.pipe()  # execve closes it
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setpgid(0, 0)
+            syscalls.prctl(syscalls.PR_SET_PDEATHSIG, SIGKILL, "PR_SET_PDEATHSIG")
+            if os.getppid() == parent:
+                for number, fd in enumerate(streams):
+                    os.dup2(fd, number)
+                set_signal(SIGPIPE, SIG_DFL)
+                os.execve(path, args, environment)
+        except OSError as error:
+            os.write(failed_write, b"%d" % (error.errno or 0))
+        finally:
+            os._exit(1)
+    os.close(failed_write)
+    answer = os.read(failed_read, 16)
+    os.close(failed_read)
+    if answer:
+        os.waitpid(pid, 0)
+        raise OSError(int(answer), os.strerror(int(answer)))
+    return pid
 
 
 def _ends_within(pid: int, timeout_s: float) -> bool:

@@ -120,7 +120,8 @@ def _mask(numbers: list[int]) -> Any:
 def apply(prepared: Prepared) -> None:
     """Set all of it for the calling process. Raises KernelRefused, and Unsupported where the kernel has no NUMA."""
     if prepared.scheduler is not None:
-        hint = "a real-time policy needs CAP_SYS_NICE, and SCHED_DEADLINE all CPUs"
+        hint = "a real-time policy needs CAP_SYS_NICE, SCHED_DEADLINE all CPUs, and SCHED_FIFO and SCHED_RR may need"
+        hint += " linux.resources.cpu.realtimeRuntime"
         shown = "process.scheduler " + prepared.policy
         _call("sched_setattr", shown, hint, "sched_setattr", 0, prepared.scheduler, 0)
     if prepared.io_priority is not None:

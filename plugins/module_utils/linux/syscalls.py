@@ -19,8 +19,10 @@ _BY_MACHINE = {
     "x86_64": {
         "rt_sigaction": 13,
         "getcwd": 79,
+        "capset": 126,
         "personality": 135,
         "pivot_root": 155,
+        "prctl": 157,
         "sched_setaffinity": 203,
         "set_mempolicy": 238,
         "keyctl": 250,
@@ -35,10 +37,12 @@ _BY_MACHINE = {
         "getcwd": 17,
         "ioprio_set": 30,
         "pivot_root": 41,
+        "capset": 91,
         "personality": 92,
         "unshare": 97,
         "sched_setaffinity": 122,
         "rt_sigaction": 134,
+        "prctl": 167,
         "keyctl": 219,
         "set_mempolicy": 237,
         "setns": 268,
@@ -93,6 +97,7 @@ CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 SIGCHLD = 17
 
+PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_KEEPCAPS = 8
 PR_SET_NAME = 15
@@ -121,6 +126,7 @@ _setdomainname = _libc.setdomainname
 _setdomainname.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
 _flock = _libc.flock
 _flock.argtypes = [ctypes.c_int, ctypes.c_int]
+_NS_GET_NSTYPE = 0xB703
 _long = ctypes.c_long
 LOCK_EX = 2
 LOCK_NB = 4
@@ -136,6 +142,11 @@ def _check(result: int) -> int:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     return result
+
+
+def number(name: str) -> int:
+    """The number of a system call that is in the tables here."""
+    return _numbers[name]
 
 
 def raw(name: str, *arguments: object) -> int:
@@ -304,6 +315,11 @@ def setdomainname(name: bytes) -> None:
 
 def _do_setdomainname(name: bytes) -> None:
     _check(_setdomainname(name, len(name)))
+
+
+def namespace_type(fd: int) -> int:
+    """The CLONE_NEW* flag of the namespace that the open file is; 0 for one that is none (ioctl_ns(2))."""
+    return max(int(_libc.ioctl(fd, _NS_GET_NSTYPE, 0)), 0)
 
 
 def flock(fd: int, operation: int) -> None:

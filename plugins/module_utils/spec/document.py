@@ -18,11 +18,12 @@ MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 64
 
 
-def parse(data: bytes, name: str, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
+def parse(data: bytes, name: str, max_bytes: int = MAX_BYTES, own: bool = False) -> dict[str, Any]:
     """The JSON object in data; name says in errors where it came from.
 
-    Raises InvalidInput for anything but one JSON object in UTF-8 without duplicate keys, NaN or Infinity, at most
-    max_bytes long and MAX_DEPTH deep.
+    Raises InvalidInput for anything but one JSON object in UTF-8 without duplicate keys, lone surrogates, NaN or
+    Infinity, at most max_bytes long and MAX_DEPTH deep. own: what labrun wrote itself (its state, a child's report)
+    may hold lone surrogates, in which Python keeps the bytes of a path or an argument that is not UTF-8.
     """
     if len(data) > max_bytes:
         raise InvalidInput("%s: %d bytes of JSON; at most %d are read" % (name, len(data), max_bytes))
@@ -37,12 +38,29 @@ def parse(data: bytes, name: str, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
         raise InvalidInput("%s: not valid JSON: %s" % (name, error)) from None
     if not isinstance(value, dict):
         raise InvalidInput("%s: a JSON object is expected, not %s" % (name, type(value).__name__))
+    if not own and "\\u" in text:  # as UTF-8 it holds none: they only come by an escape
+        _refuse_surrogates(value, name)
     return value
 
 
-def read(path: str, name: str = "", max_bytes: int = MAX_BYTES) -> dict[str, Any]:
+def _refuse_surrogates(value: object, name: str) -> None:
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise InvalidInput("%s: %.60r holds half a surrogate pair (RFC 7493)" % (name, value)) from None
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_surrogates(key, name)
+            _refuse_surrogates(item, name)
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_surrogates(item, name)
+
+
+def read(path: str, name: str = "", max_bytes: int = MAX_BYTES, own: bool = False) -> dict[str, Any]:
     """The JSON object in the file at path, as parse() reads it. Raises NotFound and InvalidInput."""
-    return parse(read_bytes(path, name, max_bytes), name or path, max_bytes)
+    return parse(read_bytes(path, name, max_bytes), name or path, max_bytes, own)
 
 
 def read_bytes(path: str, name: str = "", max_bytes: int = MAX_BYTES) -> bytes:

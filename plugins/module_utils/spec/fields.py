@@ -133,7 +133,7 @@ _LINUX = {
             "gid": ID,
         }
     ],
-    "netDevices": LATER,
+    "netDevices": {"*": {"name": STRING}},
     "cgroupsPath": STRING,
     "resources": RESOURCES,
     "sysctl": STRINGS,

@@ -97,6 +97,7 @@ def _linux(document: dict[str, Any], linux: dict[str, Any], name: str) -> None:
         if document.get(kind) and needs not in seen:
             raise InvalidInput("%s: %s: without a uts namespace it would rename the host; add one" % (name, kind))
     _devices(linux, name)
+    _net_devices(linux.get("netDevices") or {}, seen, name)
     process_rules.config(linux, name)
     for kind in ("maskedPaths", "readonlyPaths"):
         for path in linux.get(kind) or []:
@@ -124,6 +125,20 @@ def _time_offsets(offsets: dict[str, Any], seen: dict[str, str], name: str) -> N
             raise InvalidInput("%s: linux.timeOffsets.%s.nanosecs: a second has 10^9 of them" % (name, clock))
 
 
+def _net_devices(devices: dict[str, Any], seen: dict[str, str], name: str) -> None:
+    """config-linux.md, network devices; the kernel's rule for names: dev_valid_name()."""
+    if devices and "network" not in seen:
+        raise InvalidInput("%s: linux.netDevices: needs a network namespace; add {type: network}" % name)
+    inside = set()
+    for device, item in devices.items():
+        for word in (device, (item or {}).get("name") or device):
+            if word in ("", ".", "..") or len(word) > 15 or any(letter in "/: \t\n" for letter in word):
+                raise InvalidInput("%s: linux.netDevices: %r is not a name of a network device" % (name, word))
+        inside.add((item or {}).get("name") or device)
+    if len(inside) < len(devices):
+        raise InvalidInput("%s: linux.netDevices: two of them would get one name" % name)
+
+
 def _devices(linux: dict[str, Any], name: str) -> None:
     for index, item in enumerate(linux.get("devices") or []):
         where = "linux.devices[%d]" % index
@@ -132,6 +147,9 @@ def _devices(linux: dict[str, Any], name: str) -> None:
             raise InvalidInput("%s: %s.type: %r is not one of c, b, u, p" % (name, where, item["type"]))
         if item["type"] != "p":
             _require(item, ("major", "minor"), where, name)
+        for key, limit in (("major", 1 << 12), ("minor", 1 << 20)):
+            if not 0 <= item.get(key, 0) < limit:
+                raise InvalidInput("%s: %s.%s: a number below %d is expected" % (name, where, key, limit))
 
 
 def _require(document: dict[str, Any], keys: tuple[str, ...], where: str, name: str) -> None:
@@ -141,7 +159,7 @@ def _require(document: dict[str, Any], keys: tuple[str, ...], where: str, name: 
 
 
 def shape(value: Any, field: Any, where: str, name: str, debug: Debug) -> None:
-    """Check value against a field of the table; where is its JSON path. null counts as absent."""
+    """Check value against a field of the table; where is its JSON path. null counts as absent, and is taken out."""
     if value is None or field == fields.OTHER_PLATFORM:
         return
     if isinstance(field, dict):
@@ -163,6 +181,8 @@ def shape(value: Any, field: Any, where: str, name: str, debug: Debug) -> None:
 def _shape_object(value: Any, field: dict[str, Any], where: str, name: str, debug: Debug) -> None:
     if not isinstance(value, dict):
         raise InvalidInput("%s: %s: an object is expected, not %s" % (name, where, _shown(value)))
+    for key in [key for key, item in value.items() if item is None]:
+        del value[key]
     for key, item in value.items():
         path = where + "." + key if where else key
         if "*" in field:

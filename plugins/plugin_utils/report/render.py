@@ -7,35 +7,17 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
-import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from . import charts
+from . import charts, pages
 from .data import Case, Host
-
-_HERE = Path(__file__).parent
 
 
 def html(hosts: list[Host]) -> str:
     """The report of the hosts; the same results give the same text."""
-    texts = yaml.safe_load((_HERE / "texts.yml").read_text(encoding="utf-8"))
-    environment = Environment(
-        loader=FileSystemLoader(_HERE / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-    def say(key: str, **values: object) -> Markup:
-        """A text in both languages, of which the style sheet shows one; values are escaped."""
-        safe = {name: escape(value) for name, value in values.items()}
-        parts = [f'<span lang="{lang}">{text.format(**safe)}</span>' for lang, text in texts[key].items()]
-        return Markup("".join(parts))
-
+    texts = pages.texts("texts.yml")
+    environment = pages.environment(texts)
     drawings = itertools.count()
 
     def chart(case: Case, kind: str) -> Markup:
@@ -47,7 +29,7 @@ def html(hosts: list[Host]) -> str:
             f'<div class="chart narrow" role="img" aria-label="{label}">{_own_ids(narrow, f"d{next(drawings)}")}</div>'
         )
 
-    environment.globals.update(say=say, chart=chart, phase_colours=charts.phase_colours())
+    environment.globals.update(chart=chart, phase_colours=charts.phase_colours())
     return environment.get_template("report.html.j2").render(hosts=hosts)
 
 

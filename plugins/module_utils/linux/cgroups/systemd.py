@@ -31,6 +31,8 @@ _PRIVATE = "/run/systemd/private"
 _SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket"
 _ANNOTATION = "org.systemd.property."
 _JOB_TIMEOUT_S = 30.0
+_STOP_TURNS = 30
+_STOP_TURN_S = 1.0
 _DEFAULT_PERIOD_US = 100000
 # What older versions do not know is only written to the files.
 _SINCE_QUOTA_PERIOD = 242
@@ -115,12 +117,35 @@ class Manager:
                 raise OcilabError("systemd unit %s: %s" % (unit, error)) from None
 
     def stop(self, unit: str) -> None:
-        """StopUnit, and ResetFailedUnit, so that nothing of it stays; silent where it is gone."""
-        try:
-            self._await(self._call("StopUnit", "ss", [unit, "replace"])[0])
-        except dbus.CallFailed:
-            pass  # a scope goes with its last process
+        """StopUnit, and ResetFailedUnit, so that nothing of it stays; silent where it is gone. Raises OcilabError."""
+        if self._is_active(unit):
+            try:
+                job = self._call("StopUnit", "ss", [unit, "replace"])[0]
+                self._await_stop(unit, job)
+            except dbus.CallFailed:
+                pass  # a scope goes with its last process
         self.reset(unit)
+
+    def _is_active(self, unit: str) -> bool:
+        """Whether the unit is neither gone nor at its end."""
+        try:
+            path = self._call("GetUnit", "s", [unit])[0]
+            interface, name = "org.freedesktop.DBus.Properties", [_SERVICE + ".Unit", "ActiveState"]
+            state = self._connection.call(_SERVICE, path, "Get", "ss", name, interface)[0][1]
+        except dbus.CallFailed:
+            return False
+        return state not in ("inactive", "failed")
+
+    def _await_stop(self, unit: str, job: str) -> None:
+        """Until the job is done; a scope that ends by itself meanwhile takes its job along without a signal."""
+        for _turn in range(_STOP_TURNS):
+            try:
+                self._connection.wait_signal("JobRemoved", lambda values: values[1] == job, _STOP_TURN_S)
+                return
+            except OcilabError:
+                if not self._is_active(unit):
+                    return
+        raise OcilabError("systemd unit %s: it does not stop; see journalctl" % unit)
 
     def reset(self, unit: str) -> None:
         """ResetFailedUnit; silent where there is nothing to reset."""

@@ -236,6 +236,7 @@ class Tracer:
             self._ptrace(_EVENT_MESSAGE, thread, 0, ctypes.addressof(message))
             child, group = message.value, self.groups.get(thread, thread)
             self._add(child, group if os.path.exists(f"/proc/{group}/task/{child}") else child)
+            self.cloned(thread, child)
         elif event == _EVENT_EXEC:
             self.executed(thread)
             if thread != self.main:
@@ -250,6 +251,9 @@ class Tracer:
 
     def executed(self, thread):
         """The thread has just begun another program."""
+
+    def cloned(self, parent, child):
+        """The thread parent has made the thread child."""
 
     def info(self, thread):
         """What the kernel tells of the stop that the thread is at."""
