@@ -98,6 +98,33 @@ def test_image_bundle_and_container(tmp_path, rootfs, places):
     assert list((tmp_path / "layers").iterdir()) == []
 
 
+def test_several_containers_by_one_call(bundle, tmp_path):
+    """Each with a monitor and a log of its own; bad input among the names changes nothing."""
+    bundle.config["process"]["args"] = ["/bin/sh", "-c", "echo ran; exec sleep 100"]
+    bundle.write()
+    names = [f"{bundle.name}-{letter}" for letter in "abc"]
+    places = {"root": str(tmp_path / "several"), "data_root": str(tmp_path / "data")}
+    wanted = dict(places, bundle=str(bundle.path))
+    try:
+        refused = module("labrun_container", name=[*names, "a/b"], **wanted)
+        assert "container id" in refused["msg"]
+        assert not (tmp_path / "several").exists()
+        done = four_steps(tmp_path, "labrun_container", name=names, **wanted)
+        assert [entry["name"] for entry in done["containers"]] == names
+        assert {entry["container"]["status"] for entry in done["containers"]} == {"running"}
+        journals = [(tmp_path / "several" / name / "journal").read_text().splitlines() for name in names]
+        monitors = {json.loads(line)["pid"] for lines in journals for line in lines if '"monitor"' in line}
+        assert len(monitors) == len(names)
+        for entry in done["containers"]:
+            assert Path(entry["container"]["log_path"]).read_text().endswith("stdout F ran\n")
+        part = module("labrun_container", name=[names[0], names[2]], state="absent", stop_timeout=0, **places)
+        assert [entry["actions"] for entry in part["containers"]] == [["delete"], ["delete"]]
+        again = module("labrun_container", name=names, **wanted)
+        assert [entry["actions"] for entry in again["containers"]] == [["create", "start"], [], ["create", "start"]]
+    finally:
+        module("labrun_container", name=names, state="absent", stop_timeout=0, **places)
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [

@@ -10,6 +10,7 @@ the container leaves to it, and records the exit code.
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import time
@@ -35,14 +36,13 @@ def start_container(
     and start() raise; nothing is left behind then.
     """
     read_fd, write_fd = os.pipe()
-    between = os.fork()
-    if between == 0:
+    # Nothing that is there now is garbage to the monitor, whose collector would write to, and so copy, each page of it.
+    gc.freeze()
+    if os.fork() == 0:  # the process of a module soon ends, and init has the monitor for a child
         os.setsid()
-        if os.fork() == 0:
-            _main(container_id, bundle, root, log_path, run, explain, write_fd)
-        os._exit(0)
+        _main(container_id, bundle, root, log_path, run, explain, write_fd)
     os.close(write_fd)
-    os.waitpid(between, 0)
+    gc.unfreeze()
     report = channel.receive_report(read_fd)
     os.close(read_fd)
     if "error" in report or not report:
