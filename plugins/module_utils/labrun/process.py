@@ -86,6 +86,7 @@ class Prepared:
         user = process.get("user") or {}
         self.keyring: bytes | None = b""
         self.args = [os.fsencode(item) for item in process["args"]]
+        program.prepare_texts(self.args[0])
         self.environment = _environment(process.get("env") or [])
         self.needs_home = not self.environment.get(b"HOME")
         self.search = [part or b"." for part in self.environment.get(b"PATH", PATH.encode()).split(b":")]

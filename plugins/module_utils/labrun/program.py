@@ -116,6 +116,19 @@ def find(name: bytes, search: list[bytes]) -> bytes:
     raise CommandNotFound('exec: "%s": executable file not found in $PATH of the container' % shown)
 
 
+_texts: dict[bytes, tuple[dict[int, bytes], bytes]] = {}
+
+
+def prepare_texts(name: bytes) -> tuple[dict[int, bytes], bytes]:
+    """What the launcher reports for args[0]: by errno, and otherwise. Kept, for the runtime to make it beforehand: in
+    the child each object that it touches costs a page fault.
+    """
+    if name not in _texts:
+        _texts.clear()
+        _texts[name] = {number: _report(_failure(name, number)) for number in _ERRORS}, _report(_failure(name, 0))
+    return _texts[name]
+
+
 def prepare_launcher(
     name: bytes, report_fd: int, calls: list[tuple[int, int | bytes, int | bytes, int]], wait_fd: int
 ) -> int:
@@ -125,8 +138,8 @@ def prepare_launcher(
 
     The line is {"error": class, "message": text}. Raises KernelRefused, Unsupported.
     """
-    texts = {number: _report(_failure(name, number)) for number in _ERRORS}
-    return launcher.prepare(report_fd, texts, _report(_failure(name, 0)), calls, wait_fd)
+    texts, otherwise = prepare_texts(name)
+    return launcher.prepare(report_fd, texts, otherwise, calls, wait_fd)
 
 
 def _report(error: OcilabError) -> bytes:
