@@ -101,14 +101,14 @@ def test_image_bundle_and_container(tmp_path, rootfs, places):
 
 def test_a_monitor_becomes_small_and_stays_at_work(bundle, tmp_path):
     """Some seconds after the start it is a bare interpreter, which has the log and the exit code to keep still."""
-    bundle.config["process"]["args"] = ["/bin/sh", "-c", "echo one; sleep 6; echo two; printf end; exit 7"]
+    bundle.config["process"]["args"] = ["/bin/sh", "-c", "echo one; sleep 9; echo two; printf end; exit 7"]
     bundle.write()
     places = {"root": str(tmp_path / "monitored"), "data_root": str(tmp_path / "data")}
     try:
         made = module("labrun_container", name=bundle.name, bundle=str(bundle.path), **places)
         journal = (tmp_path / "monitored" / bundle.name / "journal").read_text().splitlines()
         (monitor,) = [json.loads(line)["pid"] for line in journal if '"monitor"' in line]
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 30
         while b"-IS" not in Path(f"/proc/{monitor}/cmdline").read_bytes() and time.monotonic() < deadline:
             time.sleep(0.1)
         time.sleep(0.5)

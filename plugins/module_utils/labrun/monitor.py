@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _NAME = "labrun-monitor"
-_SETTLE_S = 2.0  # a second interpreter is started when whoever started many containers has done so
+_SETTLE_S = 5.0  # a second interpreter is started when whoever started many containers has done so
 
 
 def start_container(
@@ -34,6 +34,10 @@ def start_container(
     The result is {"trace": records (linux/trace.py; empty unless explain), "warnings": [text]}. Raises what create()
     and start() raise; nothing is left behind then.
     """
+    # What nearly every start imports late: here once for all monitors that are forked from this process.
+    from ..linux import seccomp_kept  # noqa: F401
+    from . import cgroupfs  # noqa: F401
+
     read_fd, write_fd = os.pipe()
     # Nothing that is there now is garbage to the monitor, whose collector would write to, and so copy, each page of it.
     gc.freeze()
