@@ -49,6 +49,7 @@ ALWAYS = [
         r"cgroup cgroup .*",
         "only the mount's name, which means nothing",
     ),
+    Known(r"create", "1", "126|127", "a program that is missing, or is none, is told by the exit codes of shells"),
     Known(r"bundle\.rootfs/.*", "100755 (.*)", "100644 .*", "what is made as the mount point of a file is no program"),
 ]
 

@@ -168,7 +168,7 @@ def test_r07_other_false_null_devices(box, kind):
 def create_with_terminal(command, path, name, base):
     """(exit code, output) of a create whose terminal goes to a socket that nobody but this test listens on."""
     with socket.socket(socket.AF_UNIX) as listener:
-        address = str(base / f"{name}.sock")
+        address = str(Path(tempfile.mkdtemp(dir=base)) / "console.sock")
         listener.bind(address)
         listener.listen()
         words = [*command, "create", "--bundle", str(path), "--console-socket", address, name]
@@ -195,8 +195,6 @@ def test_r08_console_is_a_link(box, canary, tmp_path_factory):
     box.write()
     command = [str(box.labrun_path), "--root", str(box.state)]
     code, output = create_with_terminal(command, box.path, box.name, base)
-    if "terminal" in output or "console-socket" in output:
-        pytest.skip("this labrun has no terminals: " + output)
     assert code == 0, output  # the positive control
     box.labrun("delete", "--force", box.name)
     (devices / "console").unlink()

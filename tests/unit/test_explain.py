@@ -13,13 +13,19 @@ from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import explain
 SOURCES = Path(__file__).resolve().parent.parent.parent / "plugins" / "module_utils"
 
 
+def dotted(node):
+    """'trace.call' for that attribute; '' for what is none."""
+    is_attribute = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    return f"{node.value.id}.{node.attr}" if is_attribute else ""
+
+
 def first_arguments(*functions):
     """(file, first argument or None where it is no constant) of each call of one of the functions."""
     found = []
     for folder in ("linux", "labrun"):
         for path in sorted((SOURCES / folder).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.Call) and ast.unparse(node.func) in functions:
+                if isinstance(node, ast.Call) and dotted(node.func) in functions:
                     first = node.args[0] if node.args else None
                     found.append((path.name, first.value if isinstance(first, ast.Constant) else None))
     return found

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from ..linux.errors import InvalidInput
+from ..linux.errors import CommandNotExecutable, CommandNotFound, InvalidInput
 from ..spec import document
 from . import container as life
 from . import execute
@@ -39,6 +39,9 @@ def _exec(parsed: Parsed, log: Log, _output: TextIO) -> int:
             relay.receive()
         tell_pid(parsed, pid)
         return 0 if detached else wait_forwarding(pid, relays)
+    except (CommandNotFound, CommandNotExecutable) as error:
+        error.exit_code = 255  # as runc's: 126 and 127 are the command's own to return
+        raise
     finally:
         for relay in relays:
             relay.close()

@@ -46,9 +46,6 @@ def list_containers(parsed: Parsed, log: Log, output: TextIO) -> int:
     if "--quiet" in parsed.options:
         output.write("".join(state["id"] + "\n" for state in found))
     elif form == "json":
-        for state in found:
-            if not state["annotations"]:
-                del state["annotations"]
         output.write(_line(found or None))
     else:
         output.write(_table(found))

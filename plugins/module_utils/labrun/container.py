@@ -51,7 +51,7 @@ class Container:
         kept = self.folder.load()
         status = self._status(kept)
         pid = kept["pid"] or self.folder.process()[0]
-        return {
+        state = {
             "ociVersion": kept.get("ociVersion", "1.3.0"),
             "id": self.id,
             "pid": 0 if status == "stopped" else pid,
@@ -59,9 +59,10 @@ class Container:
             "bundle": kept["bundle"],
             "rootfs": kept.get("rootfs", ""),
             "created": _timestamp(kept.get("created_ns", 0)),
-            "annotations": kept["annotations"],
-            "owner": "",
         }
+        if kept["annotations"]:  # like runc, which leaves it out where there are none
+            state["annotations"] = kept["annotations"]
+        return dict(state, owner="")
 
     def _status(self, kept: dict[str, Any]) -> str:
         """'creating', 'created', 'running', 'stopped' (runtime.md, state), or 'paused' where its cgroup is frozen."""

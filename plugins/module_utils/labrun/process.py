@@ -93,7 +93,7 @@ class Prepared:
         self.cwd = os.fsencode(process["cwd"])
         self.uid = user.get("uid", 0)
         self.gid = user.get("gid", 0)
-        self.groups = user.get("additionalGids") or []
+        self.groups = list(dict.fromkeys(user.get("additionalGids") or []))
         umask = user.get("umask")
         self.umask = 0o022 if umask is None and not joining else umask  # exec keeps the caller's, as runc's does
         self.rlimits = [

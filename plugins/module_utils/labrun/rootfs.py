@@ -55,6 +55,8 @@ def prepare(config: dict[str, Any], name: str) -> None:
         raise Unsupported("%s: linux.mountLabel: SELinux is not enabled on this host; remove the label" % name)
     has_user_namespace = any(item["type"] == "user" for item in linux.get("namespaces") or [])
     for index, item in enumerate(config.get("mounts") or []):
+        # "..", as runc takes it: it takes back the word before it, whatever link that is
+        item["destination"] = os.path.normpath("/" + item["destination"].lstrip("/"))
         entries.prepare(item, "%s: mounts[%d]" % (name, index), has_user_namespace)
 
 
@@ -70,6 +72,8 @@ def mount_all(plan: Any, sources: dict[int, int]) -> Built:
     built = Built(_isolate(plan, linux.get("rootfsPropagation")), linux.get("mountLabel") or "")
     entry = entries.Entries(built, plan, linux)
     for index, item in enumerate(config.get("mounts") or []):
+        # "..", as runc takes it: it takes back the word before it, whatever link that is
+        item["destination"] = os.path.normpath("/" + item["destination"].lstrip("/"))
         entry.mount(item, sources.get(index, -1))
     if devices.are_wanted(config):
         devices.make(built.root_fd, linux)

@@ -200,8 +200,7 @@ class Cgroup:
         self._own(path)
 
     def _own(self, path: str) -> None:
-        assert self._made is not None
-        self._made.append(path)
+        self._made = [*(self._made or []), path]
 
     def _leave_out(self, item: Hierarchy, error: OSError) -> None:
         """Without the permission, and without anybody who asked for it, the container is in no cgroup there."""
