@@ -27,8 +27,12 @@ attributes:
       - A container whose process has ended by itself is started again by O(state=started).
 options:
   name:
-    description: The container's id.
-    type: str
+    description:
+      - The container's id.
+      - With several ids as many containers of the same options are managed by one call, which is far quicker than a
+        call for each. Where one fails, those before it stay as they are then.
+    type: list
+    elements: str
     required: true
   state:
     description:
@@ -74,7 +78,12 @@ EXAMPLES = r"""
     explain: true
   register: result
 
-- name: Delete it
+- name: Run a hundred containers of one bundle
+  ocilab.hosts.labrun_container:
+    name: "{{ range(100) | map('regex_replace', '^', 'worker-') | list }}"
+    bundle: /srv/bundles/worker
+
+- name: Delete the first one
   ocilab.hosts.labrun_container:
     name: web
     state: absent
@@ -83,7 +92,7 @@ EXAMPLES = r"""
 RETURN = r"""
 container:
   description: The container after the run; in check mode before it. Empty when there is none.
-  returned: always
+  returned: when O(name) is one id
   type: dict
   sample:
     id: web
@@ -92,15 +101,20 @@ container:
     bundle: /var/lib/labrun/bundles/web
     log_path: /var/lib/labrun/logs/web.log
     exit_code: null
+containers:
+  description: For each id its name, actions and container, as below, and with O(explain=true) explain.
+  returned: always
+  type: list
+  elements: dict
 actions:
   description: What was done, or in check mode would be done, in order.
-  returned: always
+  returned: when O(name) is one id
   type: list
   elements: str
   sample: [create, start]
 explain:
   description: The steps of what was done, of a start five. Empty when nothing was done, as in check mode.
-  returned: when O(explain=true)
+  returned: when O(explain=true) and O(name) is one id
   type: list
   elements: dict
   contains:
@@ -129,24 +143,36 @@ from ansible_collections.ocilab.hosts.plugins.module_utils.images.store import S
 from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import managed
 
 
-def run(module):
-    params = module.params
-    wanted = managed.Wanted(
-        params["name"], params["root"], params["data_root"], params["bundle"], params["stop_timeout"]
-    )
+def prepared(params, name):
+    wanted = managed.Wanted(name, params["root"], params["data_root"], params["bundle"], params["stop_timeout"])
     if params["image"]:
         options = arguments.bundle_options(params)
         wanted.describe_image(params["image"], Store(params["store"]), params["layers"], options)
-    plan = managed.plan(wanted, params["state"])
-    before = wanted.shown()
-    done = {} if module.check_mode else managed.carry_out(wanted, plan, params["explain"])
-    result = {"changed": bool(plan), "actions": plan, "container": wanted.shown()}
-    for warning in done.get("warnings", []):
-        module.warn(warning)
-    if params["explain"]:
-        result["explain"] = done.get("steps", [])
+    return wanted
+
+
+def run(module):
+    params = module.params
+    names = list(dict.fromkeys(params["name"]))
+    # All are planned before anything is changed, so that bad input changes nothing.
+    planned = [(wanted, managed.plan(wanted, params["state"])) for wanted in (prepared(params, name) for name in names)]
+    entries = []
+    before, after = {}, {}
+    for name, (wanted, plan) in zip(names, planned):
+        before[name] = wanted.shown()
+        after[name] = managed.predict(before[name], plan)
+        done = {} if module.check_mode else managed.carry_out(wanted, plan, params["explain"])
+        entry = {"name": name, "actions": plan, "container": wanted.shown()}
+        for warning in done.get("warnings", []):
+            module.warn(warning)
+        if params["explain"]:
+            entry["explain"] = done.get("steps", [])
+        entries.append(entry)
+    result = {"changed": any(entry["actions"] for entry in entries), "containers": entries}
+    if len(names) == 1:
+        result.update({key: value for key, value in entries[0].items() if key != "name"})
+        before, after = before[names[0]], after[names[0]]
     if module._diff:
-        after = managed.predict(before, plan)
         result["diff"] = {"before": before, "after": after}
     return result
 
@@ -155,7 +181,7 @@ def main():
     argument_spec = dict(
         arguments.STORE,
         **arguments.BUNDLE,
-        name={"type": "str", "required": True},
+        name={"type": "list", "elements": "str", "required": True},
         state={"type": "str", "choices": ["created", "started", "stopped", "absent"], "default": "started"},
         image={"type": "str"},
         bundle={"type": "path"},

@@ -52,6 +52,7 @@ class Module:
             made = [container.Container(name, str(self.root)) for name in self.names]
             if any(one.state()["status"] != "running" for one in made):
                 raise RuntimeError("not all containers run")
+            time.sleep(12)  # until the monitors have become what they stay
             return took, [memory.of_process(one.noted("monitor")["pid"]) for one in made]
         finally:
             self._call(state="absent")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
 from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import container
@@ -27,6 +28,7 @@ def waiting_init(labrun: str, root: Path, bundle: Path) -> dict[str, int]:
     name = "bench-waiting"
     subprocess.run([labrun, "--root", root, "create", "--bundle", bundle, name], check=True, stdin=subprocess.DEVNULL)
     made = container.Container(name, str(root))
+    time.sleep(0.5)  # until it does nothing but wait
     try:
         return of_process(made.pid)
     finally:

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,59 @@ def test_image_bundle_and_container(tmp_path, rootfs, places):
     assert module("labrun_container", state="absent", **container)["changed"] is False
     four_steps(tmp_path, "labrun_image", name="lab/busybox:1", state="absent", **places)
     assert list((tmp_path / "layers").iterdir()) == []
+
+
+def test_a_monitor_becomes_small_and_stays_at_work(bundle, tmp_path):
+    """Some seconds after the start it is a bare interpreter, which has the log and the exit code to keep still."""
+    bundle.config["process"]["args"] = ["/bin/sh", "-c", "echo one; sleep 9; echo two; printf end; exit 7"]
+    bundle.write()
+    places = {"root": str(tmp_path / "monitored"), "data_root": str(tmp_path / "data")}
+    try:
+        made = module("labrun_container", name=bundle.name, bundle=str(bundle.path), **places)
+        journal = (tmp_path / "monitored" / bundle.name / "journal").read_text().splitlines()
+        (monitor,) = [json.loads(line)["pid"] for line in journal if '"monitor"' in line]
+        deadline = time.monotonic() + 30
+        while b"-IS" not in Path(f"/proc/{monitor}/cmdline").read_bytes() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(0.5)
+        assert Path(f"/proc/{monitor}/comm").read_text() == "labrun-monitor\n"
+        lines = Path(f"/proc/{monitor}/smaps_rollup").read_text().splitlines()
+        assert sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) < 6 << 10
+        while Path(f"/proc/{monitor}").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        (shown,) = module("labrun_container_info", name=bundle.name, root=places["root"])["containers"]
+        assert (shown["status"], shown["exit_code"]) == ("stopped", 7)
+        log = Path(made["container"]["log_path"]).read_text().splitlines()
+        assert [line.split(" ", 1)[1] for line in log] == ["stdout F one", "stdout F two", "stdout P end"]
+    finally:
+        module("labrun_container", name=bundle.name, state="absent", stop_timeout=0, **places)
+
+
+def test_several_containers_by_one_call(bundle, tmp_path):
+    """Each with a monitor and a log of its own; bad input among the names changes nothing."""
+    bundle.config["process"]["args"] = ["/bin/sh", "-c", "echo ran; exec sleep 100"]
+    bundle.write()
+    names = [f"{bundle.name}-{letter}" for letter in "abc"]
+    places = {"root": str(tmp_path / "several"), "data_root": str(tmp_path / "data")}
+    wanted = dict(places, bundle=str(bundle.path))
+    try:
+        refused = module("labrun_container", name=[*names, "a/b"], **wanted)
+        assert "container id" in refused["msg"]
+        assert not (tmp_path / "several").exists()
+        done = four_steps(tmp_path, "labrun_container", name=names, **wanted)
+        assert [entry["name"] for entry in done["containers"]] == names
+        assert {entry["container"]["status"] for entry in done["containers"]} == {"running"}
+        journals = [(tmp_path / "several" / name / "journal").read_text().splitlines() for name in names]
+        monitors = {json.loads(line)["pid"] for lines in journals for line in lines if '"monitor"' in line}
+        assert len(monitors) == len(names)
+        for entry in done["containers"]:
+            assert Path(entry["container"]["log_path"]).read_text().endswith("stdout F ran\n")
+        part = module("labrun_container", name=[names[0], names[2]], state="absent", stop_timeout=0, **places)
+        assert [entry["actions"] for entry in part["containers"]] == [["delete"], ["delete"]]
+        again = module("labrun_container", name=names, **wanted)
+        assert [entry["actions"] for entry in again["containers"]] == [["create", "start"], [], ["create", "start"]]
+    finally:
+        module("labrun_container", name=names, state="absent", stop_timeout=0, **places)
 
 
 @pytest.mark.parametrize(

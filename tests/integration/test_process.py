@@ -675,6 +675,16 @@ def test_a_profile_that_refuses_what_the_launcher_calls(probe, no_new_privileges
         assert probe.run("/bin/probe", "call", "39").returncode == 0
 
 
+def test_a_profile_that_refuses_prctl(probe):
+    """The launcher may make itself one that nobody looks into, and the program may not even that (but PR 4, 0)."""
+    with_rule(probe, {"names": ["prctl"], "action": "SCMP_ACT_KILL_PROCESS"})
+    assert probe.run("/bin/probe", "call", "39").returncode == 0
+    number = {"x86_64": "157", "aarch64": "167"}[os.uname().machine]
+    assert probe.run("/bin/probe", "call", number, "4", "1").returncode == 128 + signal.SIGSYS
+    assert probe.run("/bin/probe", "call", number, "3", "0").returncode == 128 + signal.SIGSYS
+    assert probe.run("/bin/probe", "call", number, "4", "0").stdout == "0 0\n"
+
+
 def test_filters_are_kept_and_what_is_not_ours_is_not_used(probe):
     with_rule(probe, {"names": ["sync"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95})
     script = "probe call $(probe number sync)"
@@ -899,3 +909,72 @@ def test_a_detached_container_lives_without_its_runtime(running):
     assert os.readlink(f"/proc/{pid}/exe") == "/bin/busybox"
     time.sleep(0.1)
     assert Path(f"/proc/{pid}").exists()
+
+
+# What waits for the start
+
+
+def waiting(bundle):
+    """The pid of the init process of a created container, when it is what it waits as."""
+    bundle.write()
+    made = bundle.labrun("create", "--bundle", str(bundle.path), bundle.name)
+    assert made.returncode == 0, made.stderr
+    time.sleep(0.3)
+    return json.loads(bundle.labrun("state", bundle.name).stdout)["pid"]
+
+
+def private_kib(pid):
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+
+
+def test_a_created_container_waits_without_the_interpreter(bundle):
+    """It holds some pages, nothing of the host's but its own two FIFOs, and nobody may look into it (R01, R03, R04)."""
+    bundle.config["process"]["args"] = ["/bin/sh", "-c", "ls -l /proc/self/fd; echo ran"]
+    pid = waiting(bundle)
+    assert os.readlink(f"/proc/{pid}/exe").startswith("/memfd:labrun")
+    assert private_kib(pid) < 64
+    held = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd") if int(fd) > 2]
+    assert sorted(held) == [str(bundle.state / bundle.name / name) for name in ("exec.fifo", "report.fifo")]
+    maps = Path(f"/proc/{pid}/maps").read_text()
+    assert "python" not in maps
+    # proc(5), /proc/PID: what it has there is its user's, and root's where it cannot be dumped
+    bundle.labrun("delete", "--force", bundle.name)
+    bundle.config["process"]["user"] = {"uid": 1000, "gid": 1001}
+    pid = waiting(bundle)
+    assert os.stat(f"/proc/{pid}/environ").st_uid == 0
+    started = bundle.labrun("start", bundle.name)
+    assert started.returncode == 0, started.stderr
+
+
+def test_a_running_container_can_be_dumped_again(running):
+    """The control of the test before: a process of the same user's own belongs to that user."""
+    running.config["process"]["user"] = {"uid": 1000, "gid": 1001}
+    running.start()
+    time.sleep(0.1)
+    pid = json.loads(running.labrun("state", running.name).stdout)["pid"]
+    assert os.stat(f"/proc/{pid}/environ").st_uid == 1000
+
+
+def test_hooks_of_the_start_keep_the_interpreter(bundle):
+    bundle.config["hooks"] = {"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "echo hook > /ran"]}]}
+    bundle.config["process"]["args"] = ["/bin/sleep", "100"]
+    pid = waiting(bundle)
+    assert "python" in os.readlink(f"/proc/{pid}/exe")
+    assert not (bundle.path / "rootfs/ran").exists()
+    assert bundle.labrun("start", bundle.name).returncode == 0
+    assert (bundle.path / "rootfs/ran").read_text() == "hook\n"
+
+
+@pytest.mark.parametrize(("argument", "code", "message"), [("x" * 200_000, 1, "too long"), ("", 126, "exec format")])
+def test_start_tells_what_execve_answered(bundle, argument, code, message):
+    """By the launcher, and where not even the launcher could be executed."""
+    program = bundle.path / "rootfs/bin/program"
+    program.write_bytes(b"\x00\x01")
+    program.chmod(0o755)
+    bundle.config["process"]["args"] = ["program", argument]
+    waiting(bundle)
+    assert json.loads(bundle.labrun("state", bundle.name).stdout)["status"] == "created"
+    started = bundle.labrun("start", bundle.name)
+    assert started.returncode == code
+    assert message in started.stderr

@@ -177,6 +177,7 @@ def create_with_terminal(command, path, name, base):
                 words, stdout=output, stderr=output, stdin=subprocess.DEVNULL, timeout=60, check=False
             )
             output.seek(0)
+            os.unlink(address)
             return result.returncode, output.read()
 
 

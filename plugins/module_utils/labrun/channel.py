@@ -11,6 +11,7 @@ the channel: what follows is the program's.
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 
@@ -86,6 +87,7 @@ def run_child(channel: Channel, keep: list[int], stdio: list[int] | None, body: 
     keep: descriptors that body needs; every other one above 2 is closed first, for whatever the caller had open must
     not be in reach of the container (case R03). stdio: three descriptors for 0 to 2, or None to inherit them.
     """
+    gc.disable()  # its rounds would write to, and so copy, each page that is shared with the runtime
     try:
         channel.close_parent_ends()
         trace.take()  # those before the clone are the runtime's own

@@ -55,16 +55,21 @@ def init(plan: Any, container_id: str, entry: Any, channel: Channel, fifo_fd: in
         built.pty.take(plan.prepared.uid)
     trace.step("become_process")
 
+    # The launcher waits in some pages of memory, the interpreter in some MiB, but for what is to be done afterwards.
+    wait_fd = -1 if start_hooks or process.is_direct(plan.prepared) else fifo_fd
+
     def wait_for_start() -> None:
         channel.report({"ready": True, "trace": trace.take()})
-        os.read(fifo_fd, 1)
+        if wait_fd < 0:
+            os.read(fifo_fd, 1)
         if start_hooks:
             start_hooks.run()
 
     def give_listener(fd: int) -> None:
         listener.give(channel.report_write, channel.go_read, fd)
 
-    process.become_process(plan.prepared, wait_for_start, channel.report_write, give_listener, plan.settings.preserved)
+    preserved = plan.settings.preserved
+    process.become_process(plan.prepared, wait_for_start, channel.report_write, give_listener, preserved, wait_fd)
 
 
 def become_root() -> None:

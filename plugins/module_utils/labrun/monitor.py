@@ -10,20 +10,20 @@ the container leaves to it, and records the exit code.
 
 from __future__ import annotations
 
+import gc
 import os
-import select
-import time
 
 from ..linux import processes, syscalls, trace
 from ..linux.errors import OcilabError
-from . import channel
+from . import channel, watch
 from . import container as life
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_LINE_BYTES = 16384  # a longer line is logged in parts, as the CRI asks
+_NAME = "labrun-monitor"
+_SETTLE_S = 5.0  # a second interpreter is started when whoever started many containers has done so
 
 
 def start_container(
@@ -34,15 +34,18 @@ def start_container(
     The result is {"trace": records (linux/trace.py; empty unless explain), "warnings": [text]}. Raises what create()
     and start() raise; nothing is left behind then.
     """
+    # What nearly every start imports late: here once for all monitors that are forked from this process.
+    from ..linux import seccomp_kept  # noqa: F401
+    from . import cgroupfs  # noqa: F401
+
     read_fd, write_fd = os.pipe()
-    between = os.fork()
-    if between == 0:
+    # Nothing that is there now is garbage to the monitor, whose collector would write to, and so copy, each page of it.
+    gc.freeze()
+    if os.fork() == 0:  # the process of a module soon ends, and init has the monitor for a child
         os.setsid()
-        if os.fork() == 0:
-            _main(container_id, bundle, root, log_path, run, explain, write_fd)
-        os._exit(0)
+        _main(container_id, bundle, root, log_path, run, explain, write_fd)
     os.close(write_fd)
-    os.waitpid(between, 0)
+    gc.unfreeze()
     report = channel.receive_report(read_fd)
     os.close(read_fd)
     if "error" in report or not report:
@@ -79,7 +82,7 @@ def _detach(report_fd: int) -> None:
         os.dup2(null, fd)
     syscalls.close_others([report_fd])
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1, "PR_SET_CHILD_SUBREAPER")
-    syscalls.set_process_name(b"labrun-monitor")
+    syscalls.set_process_name(_NAME.encode())
 
 
 class _Monitor:
@@ -88,7 +91,9 @@ class _Monitor:
         self.root = root
         self.log_path = log_path
         self.warnings: list[str] = []
-        self.streams: dict[int, _Stream] = {}
+        # Now, while the module's own files are still there
+        spec: Any = watch.__spec__
+        self.source: str = spec.loader.get_source(watch.__name__)
 
     def create(self, bundle: str, run: bool) -> None:
         """Create the container with pipes for its output, and start it if run."""
@@ -106,7 +111,9 @@ class _Monitor:
             os.makedirs(os.path.dirname(self.log_path), mode=0o700, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
             log_fd = os.open(self.log_path, flags, 0o600)
-            self.streams = {out_read: _Stream(log_fd, b"stdout"), err_read: _Stream(log_fd, b"stderr")}
+            pid, _started = self.container.folder.process()
+            pidfd = syscalls.pidfd_open(pid)
+            self.watching = watch.Watch(pid, pidfd, out_read, err_read, log_fd, self.container.folder.path)
             if run:
                 self.container.start()
         except BaseException:
@@ -114,76 +121,7 @@ class _Monitor:
             raise
 
     def watch(self) -> None:
-        """Copy the output to the log until the container's process has ended and its output is read."""
-        pid, _started = self.container.folder.process()
-        pidfd = syscalls.pidfd_open(pid)
-        poll = select.poll()
-        for fd in [*self.streams, pidfd]:
-            poll.register(fd, select.POLLIN)
-        open_streams = set(self.streams)
-        ended = False
-        while not ended or open_streams:
-            # Once the process has ended, only what is already in the pipes counts: a descendant may hold them open.
-            events = poll.poll(0 if ended else None)
-            if ended and not events:
-                break
-            for fd, _event in events:
-                if fd == pidfd:
-                    ended = True
-                    poll.unregister(pidfd)
-                elif not self._copy(fd):
-                    poll.unregister(fd)
-                    open_streams.discard(fd)
-        self._record_exit(pid)
-
-    def _copy(self, fd: int) -> bool:
-        """Log what the pipe holds; False at its end."""
-        data = os.read(fd, 1 << 16)
-        if data:
-            self.streams[fd].write(data)
-        else:
-            self.streams[fd].end()
-        return bool(data)
-
-    def _record_exit(self, pid: int) -> None:
-        for stream in self.streams.values():
-            stream.end()
-        code = processes.wait(pid)
-        temporary = os.path.join(self.container.folder.path, "exit.new")
-        try:
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            os.write(fd, b"%d" % code)
-            os.close(fd)
-            os.rename(temporary, temporary[:-4])
-        except FileNotFoundError:
-            pass  # the container has been deleted, and with it all that would ask
-
-
-class _Stream:
-    """One stream in the CRI's log format: time, stream, F for a full line or P for a part of one, and the text."""
-
-    def __init__(self, log_fd: int, name: bytes) -> None:
-        self.log_fd = log_fd
-        self.name = name
-        self.rest = b""
-
-    def write(self, data: bytes) -> None:
-        lines = (self.rest + data).split(b"\n")
-        self.rest = lines.pop()
-        now = _now()
-        output = [b"%s %s F %s\n" % (now, self.name, line) for line in lines]
-        while len(self.rest) >= _LINE_BYTES:
-            output.append(b"%s %s P %s\n" % (now, self.name, self.rest[:_LINE_BYTES]))
-            self.rest = self.rest[_LINE_BYTES:]
-        os.write(self.log_fd, b"".join(output))
-
-    def end(self) -> None:
-        """Log a last line that has no end."""
-        if self.rest:
-            os.write(self.log_fd, b"%s %s P %s\n" % (_now(), self.name, self.rest))
-            self.rest = b""
-
-
-def _now() -> bytes:
-    seconds, rest = divmod(time.time_ns(), 1000000000)
-    return (time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + ".%09dZ" % rest).encode()
+        """Stay until the container's process has ended, soon as a smaller process (watch.py)."""
+        if not self.watching.run(_SETTLE_S):
+            watch.take_over(self.source, self.watching, _NAME)
+            self.watching.run()

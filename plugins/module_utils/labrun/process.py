@@ -86,6 +86,7 @@ class Prepared:
         user = process.get("user") or {}
         self.keyring: bytes | None = b""
         self.args = [os.fsencode(item) for item in process["args"]]
+        program.prepare_texts(self.args[0])
         self.environment = _environment(process.get("env") or [])
         self.needs_home = not self.environment.get(b"HOME")
         self.search = [part or b"." for part in self.environment.get(b"PATH", PATH.encode()).split(b":")]
@@ -211,18 +212,21 @@ def become_process(
     report_fd: int,
     give_listener: Callable[[int], None] | None = None,
     passed: int = 0,
+    wait_fd: int = -1,
 ) -> None:
     """Take on the process's limits, ids, capabilities and filter; before_wait reports and waits; then execve.
 
     The order is runc's (security-relevant): a filter that needs privilege goes first, one that does not goes last.
     give_listener hands the descriptor of a seccomp listener to the runtime and returns when that has it; it may make no
-    system call but write(2), read(2) and close(2). passed: how many descriptors from 3 on the program keeps. An error
-    of execve(2) itself is written to report_fd as one line of JSON, {"error": class, "message": text}.
+    system call but write(2), read(2) and close(2). passed: how many descriptors from 3 on the program keeps. wait_fd:
+    what the launcher reads one byte from before the program starts, where before_wait has not waited itself; or -1, as
+    it must be where is_direct(). An error of execve(2) itself is written to report_fd as one line of JSON,
+    {"error": class, "message": text}.
 
     Does not return; raises CommandNotFound, CommandNotExecutable, InvalidInput, Unsupported and KernelRefused.
     """
     _join_keyring(prepared)
-    launcher_fd = program.prepare_launcher(prepared.args[0], report_fd, prepared.launcher_calls)
+    launcher_fd = program.prepare_launcher(prepared.args[0], report_fd, prepared.launcher_calls, wait_fd)
     _set_affinity(prepared)
     _set_rlimits(prepared)
     if prepared.umask is not None:
@@ -254,9 +258,14 @@ def become_process(
     if prepared.no_new_privileges:
         _load_filter(prepared, give_listener)
     before_wait()
-    if prepared.lsm and prepared.lsm.label:
+    if is_direct(prepared):
         program.execute_directly(path, prepared.args, prepared.environment)
-    program.execute(path, prepared.args, prepared.environment, launcher_fd, report_fd, prepared.wider)
+    program.execute(path, prepared.args, prepared.environment, launcher_fd, report_fd, prepared.wider, wait_fd)
+
+
+def is_direct(prepared: Prepared) -> bool:
+    """Whether the program is executed without the launcher: where the process takes on a label of SELinux's."""
+    return bool(prepared.lsm and prepared.lsm.label)
 
 
 def _scheduling() -> Any:

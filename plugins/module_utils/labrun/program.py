@@ -116,15 +116,30 @@ def find(name: bytes, search: list[bytes]) -> bytes:
     raise CommandNotFound('exec: "%s": executable file not found in $PATH of the container' % shown)
 
 
-def prepare_launcher(name: bytes, report_fd: int, calls: list[tuple[int, int | bytes, int | bytes, int]]) -> int:
+_texts: dict[bytes, tuple[dict[int, bytes], bytes]] = {}
+
+
+def prepare_texts(name: bytes) -> tuple[dict[int, bytes], bytes]:
+    """What the launcher reports for args[0]: by errno, and otherwise. Kept, for the runtime to make it beforehand: in
+    the child each object that it touches costs a page fault.
+    """
+    if name not in _texts:
+        _texts.clear()
+        _texts[name] = {number: _report(_failure(name, number)) for number in _ERRORS}, _report(_failure(name, 0))
+    return _texts[name]
+
+
+def prepare_launcher(
+    name: bytes, report_fd: int, calls: list[tuple[int, int | bytes, int | bytes, int]], wait_fd: int
+) -> int:
     """The launcher (linux/launcher.py) for args[0]; where execve(2) fails it writes one line of JSON to report_fd.
 
-    calls: what it calls before.
+    calls: what it calls before; wait_fd: what it waits on for the start, or -1.
 
     The line is {"error": class, "message": text}. Raises KernelRefused, Unsupported.
     """
-    texts = {number: _report(_failure(name, number)) for number in _ERRORS}
-    return launcher.prepare(report_fd, texts, _report(_failure(name, 0)), calls)
+    texts, otherwise = prepare_texts(name)
+    return launcher.prepare(report_fd, texts, otherwise, calls, wait_fd)
 
 
 def _report(error: OcilabError) -> bytes:
@@ -150,16 +165,20 @@ def execute(
     launcher_fd: int,
     report_fd: int,
     wider: capabilities.Prepared | None,
+    wait_fd: int,
 ) -> None:
-    """Become the program by way of the launcher; wider: the capabilities for that way.
+    """Become the program by way of the launcher; wider: the capabilities for that way; wait_fd: as it was prepared.
 
-    Does not return; raises CommandNotFound, CommandNotExecutable, Unsupported, KernelRefused, OcilabError.
+    Does not return; raises CommandNotFound, CommandNotExecutable, Unsupported, KernelRefused, OcilabError; with wait_fd
+    when the start has been asked for, for it is then that somebody listens.
     """
     if wider:
         capabilities.apply(wider)
     try:
-        launcher.execute(launcher_fd, report_fd, path, args, environment)
+        launcher.execute(launcher_fd, [report_fd] + [wait_fd] * (wait_fd >= 0), path, args, environment)
     except OSError as error:
+        if wait_fd >= 0:
+            os.read(wait_fd, 1)
         raise _failure(args[0], error.errno or 0) from None
 
 

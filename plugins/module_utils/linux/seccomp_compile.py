@@ -256,22 +256,28 @@ def _launcher_rules(library: Any, profile: dict[str, Any]) -> bytes:
     They give the program nothing: whoever may execve(2) can reach a descriptor's file by /proc/self/fd, and has no more
     capabilities than its permitted ones.
     """
-    # The argument's number and value: AT_EMPTY_PATH, F_SETFD, PR_CAP_AMBIENT
-    needed = {"execveat": (4, 0x1000), "fcntl": (1, 2), "prctl": (0, 47)}
+    # Alternatives, each of (argument's number, value): AT_EMPTY_PATH; F_SETFD; PR_CAP_AMBIENT, or PR_SET_DUMPABLE 0, by
+    # which a process only hides itself
+    needed = {"execveat": [[(4, 0x1000)]], "fcntl": [[(1, 2)]], "prctl": [[(0, 47)], [(0, 4), (1, 0)]]}
     code = b""
     for name in launcher.CALLS:
         if _allows_plainly(profile, name):
             continue
-        allow = _instruction(_RETURN, ACTIONS["SCMP_ACT_ALLOW"])
-        if name in needed:
-            argument, value = needed[name]
-            allow = _instruction(_LOAD, 16 + 8 * argument) + _instruction(_IF_EQUAL, value, 0, 1) + allow
+        allow = b"".join([_allow_where(arguments) for arguments in needed.get(name, [[]])])
         length = len(allow) // 8
         code += _instruction(_LOAD, 4)
         code += _instruction(_IF_EQUAL, library.seccomp_arch_native(), 0, 2 + length)
         code += _instruction(_LOAD, 0)
         code += _instruction(_IF_EQUAL, library.seccomp_syscall_resolve_name(name.encode()), 0, length)
         code += allow
+    return code
+
+
+def _allow_where(arguments: list[tuple[int, int]]) -> bytes:
+    """Instructions that let a call pass where its arguments (number, value) are these, and else go on behind them."""
+    code = _instruction(_RETURN, ACTIONS["SCMP_ACT_ALLOW"])
+    for argument, value in reversed(arguments):
+        code = _instruction(_LOAD, 16 + 8 * argument) + _instruction(_IF_EQUAL, value, 0, len(code) // 8) + code
     return code
 
 

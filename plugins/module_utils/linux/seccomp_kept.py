@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_FORMAT = 2  # of what is kept, and of what seccomp_compile.py puts before libseccomp's program
+_FORMAT = 3  # of what is kept, and of what seccomp_compile.py puts before libseccomp's program
 _MAX_FILES = 32
 _MAX_BYTES = 1 << 20
 _LIBRARY = "libseccomp.so"

@@ -31,7 +31,7 @@ def parse(data: bytes, name: str, max_bytes: int = MAX_BYTES, own: bool = False)
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InvalidInput("%s: not UTF-8 at byte %d; JSON is UTF-8 (RFC 8259)" % (name, error.start)) from None
-    _check_depth(text, name)
+    _check_depth(data, name)
     try:
         value = _decode(text, name)
     except ValueError as error:
@@ -140,28 +140,22 @@ def _decode(text: str, name: str) -> object:
     return value
 
 
-def _check_depth(text: str, name: str) -> None:
-    """Refuse deep nesting before the recursive scanner meets it (case R17); brackets in strings are not counted."""
-    if text.count("{") + text.count("[") <= MAX_DEPTH:
+_NO_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
+
+
+def _check_depth(data: bytes, name: str) -> None:
+    """Refuse deep nesting before the recursive scanner meets it (case R17); brackets in strings are not counted.
+
+    Where something else is wrong with the document the strings may be other ones than it seems, but only behind that.
+    """
+    if data.count(b"{") + data.count(b"[") <= MAX_DEPTH:
         return
+    unescaped = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     depth = 0
-    in_string = escaped = False
-    for character in text:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif character == "\\":
-                escaped = True
-            elif character == '"':
-                in_string = False
-        elif character == '"':
-            in_string = True
-        elif character in "{[":
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise InvalidInput("%s: nested deeper than %d levels" % (name, MAX_DEPTH))
-        elif character in "}]":
-            depth -= 1
+    for bracket in b"".join(unescaped.split(b'"')[::2]).translate(None, _NO_BRACKETS):
+        depth += 1 if bracket in b"{[" else -1
+        if depth > MAX_DEPTH:
+            raise InvalidInput("%s: nested deeper than %d levels" % (name, MAX_DEPTH))
 
 
 def dump(value: object) -> bytes:
