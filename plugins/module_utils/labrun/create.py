@@ -118,7 +118,7 @@ def receive_bundle(bundle: str, root: str, settings: Settings, debug: Warn, warn
     if not os.path.isdir(rootfs_path):
         raise InvalidInput("%s: root.path: %s is not a directory" % (path, rootfs_path))
     plan = Plan(bundle, text, config, rootfs_path, settings)
-    described, linux = config["process"], config.get("linux") or {}
+    described, linux = config.setdefault("process", dict(process.NONE)), config.get("linux") or {}
     if settings.listen_fds:  # sd_listen_fds(3)
         listening = ["LISTEN_FDS=%d" % settings.listen_fds, "LISTEN_PID=1"]
         described = dict(described, env=(described.get("env") or []) + listening)
