@@ -49,9 +49,10 @@ def create_container(parsed: Parsed, log: Log, detached: bool, relays: list[Any]
     )
     bundle = parsed.options.get("--bundle", ".")
     made = life.create(parsed.words[0], bundle, parsed.root, settings, log.debug, log.warn)
-    log.debug("container %s: created of %s, its init is process %d" % (made.id, bundle, made.folder.process()[0]))
+    pid = made.folder.process()[0]
+    log.debug("container %s: created of %s, its init is process %d" % (made.id, bundle, pid))
     try:
-        tell_pid(parsed, made.folder.process()[0])
+        tell_pid(parsed, pid)
     except BaseException:
         made.delete(force=True)
         raise
