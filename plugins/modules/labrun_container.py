@@ -56,6 +56,7 @@ options:
       - The container's device is C(eth0) on the first one, and so on. Its way out is by the first that is not internal.
       - Its C(/etc/hosts) names all members of its networks by id and alias, its C(/etc/resolv.conf) is the host's
         without name servers on the host's loopback device.
+      - Without O(hostname) the container has its id for a host name then.
       - Without networks a container has its loopback device only.
     type: list
     elements: raw

@@ -44,7 +44,7 @@ class Wanted:
         path = self.own_bundle.path
         if options.get("networks"):
             self.networks = dict(options["networks"], hosts=os.path.join(path, "hosts"))
-            options = dict(options, networks=self.networks)
+            options = dict(options, networks=self.networks, hostname=options.get("hostname") or self.container.id)
         self.own_bundle, self.image, self.config = bundles.prepare(path, name, store, options)
         self.store = store
         self.layers_root = layers_root
