@@ -70,7 +70,7 @@ class Hooks:
 
         def launch(failed: int, path: bytes, args: list[bytes], environment: dict[bytes, bytes]) -> None:
             os.dup2(failed, report_fd)
-            launcher.execute(launcher_fd, report_fd, path, args, environment)
+            launcher.execute(launcher_fd, [report_fd], path, args, environment)
 
         self.launch = launch
 
