@@ -107,12 +107,12 @@ class Lab:
 
     def start(self, name, networks, ports=(), **options):
         wanted = self.wanted(name, networks, ports, **options)
-        managed.carry_out(wanted, managed.plan(wanted, "started"), False)
+        list(managed.carry_out([(wanted, managed.plan(wanted, "started"))], False))
         return wanted.container
 
     def delete(self, name):
         wanted = managed.Wanted(self.prefix + name, str(self.root), str(self.data), None, 0)
-        managed.carry_out(wanted, managed.plan(wanted, "absent"), False)
+        list(managed.carry_out([(wanted, managed.plan(wanted, "absent"))], False))
 
     def labrun(self, *words):
         return subprocess.run([*self.command, *words], capture_output=True, text=True, timeout=90, check=False)
