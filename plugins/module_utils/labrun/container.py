@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _KILL_TIMEOUT_S = 10.0
 _MONITOR_TIMEOUT_S = 2.0
+_STOP_SIGNAL = "org.opencontainers.image.stopSignal"
 SIGKILL = 9
 SIGTERM = 15
 
@@ -118,13 +119,20 @@ class Container:
     def stop(self, timeout_s: float) -> None:
         """SIGTERM, and SIGKILL when the process has not ended after timeout_s seconds; then the exit code is recorded.
 
+        An annotation (image-spec, annotations.md and conversion.md) may name another signal, as systemd asks for.
         Raises NotFound, OcilabError.
         """
         trace.step("stop")
+        name = self.folder.load()["annotations"].get(_STOP_SIGNAL)
+        signal = SIGTERM
+        if name:
+            from ..linux import signals
+
+            signal = signals.number(name)
         pidfd = processes.open_process(*self.folder.process())
         if pidfd >= 0:
             try:
-                syscalls.pidfd_send_signal(pidfd, SIGTERM)
+                syscalls.pidfd_send_signal(pidfd, signal)
                 if not processes.wait_gone(pidfd, timeout_s):
                     self._destroy_process()
             except ProcessLookupError:
