@@ -11,7 +11,7 @@ import os
 import time
 
 from ..linux import processes, syscalls, trace
-from ..linux.errors import HookFailed, KernelRefused, NotFound, OcilabError, WrongState
+from ..linux.errors import HookFailed, InvalidInput, KernelRefused, NotFound, OcilabError, WrongState
 from . import channel
 from . import create as creation
 from .create import Settings
@@ -128,7 +128,10 @@ class Container:
         if name:
             from ..linux import signals
 
-            signal = signals.number(name)
+            try:
+                signal = signals.number(name)
+            except InvalidInput:
+                pass  # the annotation is the bundle's: whatever it says, the container can be stopped
         pidfd = processes.open_process(*self.folder.process())
         if pidfd >= 0:
             try:
