@@ -122,10 +122,12 @@ def configure_container(upper: str, name: str) -> None:
 
     Only before it first runs: afterwards it may have made a link of anything there.
     """
+    before = os.umask(0o022)  # the caller's may be stricter, and others than root live in there
     for path, text in dict(_CONTAINER_FILES, **{"etc/hostname": name + "\n"}).items():
         _write(os.path.join(upper, path), text)
     _write(os.path.join(upper, "etc/machine-id"), os.urandom(16).hex() + "\n", 0o444)
     _mask(upper, (*_MASKED, *_MASKED_IN_CONTAINER))
+    os.umask(before)
 
 
 def _mask(root: str, names: Sequence[str]) -> None:

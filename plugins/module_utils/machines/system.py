@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 
+from ..linux import capabilities
 from ..linux.cgroups import manager
 from ..spec import runtime
 
@@ -85,7 +86,9 @@ def config(name: str, notify_socket: str, own_folders: str, resources: dict[str,
 
 
 def _capabilities() -> list[str]:
-    return ["CAP_" + name for name in _CAPABILITIES.split()]
+    """Those of them that we have ourselves: a host may lack some."""
+    held = capabilities.held()
+    return ["CAP_" + name for name in _CAPABILITIES.split() if capabilities.NAMES.index(name) in held]
 
 
 def _device_rules() -> list[dict[str, Any]]:
