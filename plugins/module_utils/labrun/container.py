@@ -28,6 +28,8 @@ _MONITOR_TIMEOUT_S = 2.0
 _STOP_SIGNAL = "org.opencontainers.image.stopSignal"
 SIGKILL = 9
 SIGTERM = 15
+# CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, WINCH do not end a process (signal(7)); 0 asks whether it is there.
+HARMLESS = (0, 17, 18, 19, 20, 21, 22, 23, 28)
 
 
 def _ignore(_text: str) -> None:
@@ -111,7 +113,7 @@ class Container:
                 from . import hooks
 
                 state = creation.told_state(kept, "running")
-                hooks.Hooks("poststart", kept["hooks"]["poststart"], state).run()
+                hooks.Hooks("poststart", kept["hooks"]["poststart"], state, None, kept["bundle"]).run()
         except HookFailed:
             self.delete(force=True)
             raise
@@ -172,9 +174,14 @@ class Container:
         """
         trace.step("kill")
         kept = self.folder.load()
+        status = self.folder.status(kept)
+        if status == "created" and signal not in HARMLESS:
+            signal = (
+                SIGKILL  # the kernel drops others: nothing handles them yet (pid_namespaces(7)); runc's init ends too
+            )
         everyone = everyone or (signal == SIGKILL and not kept.get("own_pids", True))
         cgroup = self.cgroup() if everyone or signal == SIGKILL else None
-        if everyone and cgroup and (self.folder.status(kept) != "stopped" or cgroup.pids()):
+        if everyone and cgroup and (status != "stopped" or cgroup.pids()):
             cgroup.kill(signal)
             return
         pidfd = processes.open_process(kept["pid"] or 0, kept["started"])
@@ -229,7 +236,8 @@ class Container:
         if kept.get("hooks", {}).get("poststop"):
             from . import hooks
 
-            hooks.Hooks("poststop", kept["hooks"]["poststop"], creation.told_state(kept, "stopped")).run_all(warn)
+            state = creation.told_state(kept, "stopped")
+            hooks.Hooks("poststop", kept["hooks"]["poststop"], state, None, kept["bundle"]).run_all(warn)
         self.folder.remove()
 
     def _await_monitor(self, pid: int, started: int) -> None:
