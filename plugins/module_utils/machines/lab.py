@@ -16,7 +16,7 @@ import os
 import time
 
 from ..labrun.state import DEFAULT_ROOT
-from ..linux.errors import InvalidInput, NotFound
+from ..linux.errors import InvalidInput, NotFound, OcilabError
 from .base import Bases
 from .container_host import ContainerHost
 
@@ -213,9 +213,7 @@ class Lab:
                     host = self._do(action, wanted, stop_timeout_s, progress)
                     if action == "start":
                         started.append(host)
-            deadline = time.monotonic() + boot_timeout_s
-            for host in started:
-                host.await_ready(deadline)
+            _await_ready(started, time.monotonic() + boot_timeout_s, progress)
             if state == "absent":
                 self.bases.clean()
         finally:
@@ -271,3 +269,16 @@ class Lab:
             if os.path.exists(path):
                 os.unlink(path)
         os.rmdir(self._folder(name))
+
+
+def _await_ready(hosts: list[ContainerHost], deadline: float, progress: Progress) -> None:
+    """Wait for all of them, and tell of the first that fails then: what boots meanwhile is known to have booted."""
+    errors = []
+    for host in hosts:
+        try:
+            host.await_ready(deadline)
+            progress("%s: has booted" % host.definition.name)
+        except OcilabError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
