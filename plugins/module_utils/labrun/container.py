@@ -229,6 +229,10 @@ class Container:
                 manager.from_journal(entry).remove()
             elif entry["object"] == "mounts":
                 creation.undo_mounts(entry)
+            elif entry["object"] == "network":
+                from ..networks import attachment
+
+                attachment.detach(entry)
             elif entry["object"] == "monitor":
                 self._await_monitor(entry["pid"], entry["started"])
             elif entry["object"] == "log" and os.path.exists(entry["path"]):

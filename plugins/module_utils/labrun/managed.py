@@ -35,10 +35,17 @@ class Wanted:
         self.stop_timeout_s = stop_timeout_s
         self.image: Image | None = None
         self.config: dict[str, Any] = {}
+        self.networks: dict[str, Any] = {}
 
     def describe_image(self, name: str, store: Store, layers_root: str, options: dict[str, Any]) -> None:
-        """Take the image and the options of labrun/bundle.py. Raises NotFound, InvalidInput."""
+        """Take the image and the options of labrun/bundle.py. Raises NotFound, InvalidInput.
+
+        Of networks only config_dir, networks and ports are given, as networks/attachment.py's plan() explains them.
+        """
         path = self.own_bundle.path
+        if options.get("networks"):
+            self.networks = dict(options["networks"], hosts=os.path.join(path, "hosts"))
+            options = dict(options, networks=self.networks)
         self.own_bundle, self.image, self.config = bundles.prepare(path, name, store, options)
         self.store = store
         self.layers_root = layers_root
@@ -72,10 +79,13 @@ def plan(wanted: Wanted, state: str) -> list[str]:
     if wanted.image is None and not os.path.exists(os.path.join(wanted.bundle_path, "config.json")):
         raise InvalidInput("bundle %s: there is no config.json in it" % wanted.bundle_path)
     anew = ["create", "start"] if state == "started" else ["create"]
-    if not status:
-        return anew
-    if wanted.differs() or status == "creating" or (state == "started" and status == "stopped"):
-        return ["delete", *anew]
+    again = status and (wanted.differs() or status == "creating" or (state == "started" and status == "stopped"))
+    if wanted.networks and (again or not status):
+        from ..networks import attachment
+
+        attachment.plan(wanted.container.id, wanted.container.folder.root, wanted.networks)  # what cannot be had
+    if again or not status:
+        return ["delete", *anew] if status else anew
     return ["start"] if state == "started" and status == "created" else []
 
 
