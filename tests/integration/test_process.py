@@ -460,7 +460,7 @@ def test_affinity_of_an_exec(running):
     assert allowed(execCPUAffinity={"initial": str(cpus[0])}) == str(cpus[0])
     assert allowed(execCPUAffinity={}) == everywhere
     result = execute(running, {"args": ["/bin/true"], "execCPUAffinity": {"final": "4000"}})
-    assert (result.returncode, "execCPUAffinity.final" in result.stderr) == (1, True)
+    assert (result.returncode, "execCPUAffinity.final" in result.stderr) == (255, True)
     result = execute(running, {"args": ["/bin/true"], "execCPUAffinity": {"final": "zero"}})
     assert (result.returncode, "is not a list such as" in result.stderr) == (1, True)
 
