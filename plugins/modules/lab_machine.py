@@ -71,6 +71,14 @@ options:
     description: The limit of processor time, in processors.
     type: float
     default: 0
+  network:
+    description:
+      - The network of labrun that the machines share, as M(ocilab.hosts.labrun_network) makes them.
+      - They know each other by name in it, and have a way out.
+      - One that does not exist is made with the first machine, and removed with the last one.
+      - With an empty name a machine has its loopback device only.
+    type: str
+    default: ocilab
   boot_timeout:
     description: Seconds for all to boot.
     type: float
@@ -95,6 +103,10 @@ options:
     description: Where the layers of images are unpacked, once each.
     type: path
     default: /var/lib/labrun/layers
+  network_config_dir:
+    description: Where networks are defined.
+    type: path
+    default: /etc/labrun/networks
 """
 
 EXAMPLES = r"""
@@ -154,12 +166,14 @@ def definition(params, name):
         image=params["image"],
         memory=memory_bytes(params["memory"]) if params["memory"] else 0,
         cpus=params["cpus"],
+        network=params["network"],
     )
 
 
 def run(module):
     params = module.params
-    lab = labs.Lab(labs.Places(params["data_root"], params["root"], params["store"], params["layers"]))
+    folders = ("data_root", "root", "store", "layers", "network_config_dir")
+    lab = labs.Lab(labs.Places(*(params[name] for name in folders)))
     if params["name"] is None:
         names = [present.name for present in lab.definitions()]
     else:
@@ -197,6 +211,8 @@ def main():
         image={"type": "str", "default": ""},
         memory={"type": "str"},
         cpus={"type": "float", "default": 0},
+        network={"type": "str", "default": "ocilab"},
+        network_config_dir={"type": "path", "default": "/etc/labrun/networks"},
         boot_timeout={"type": "float", "default": 60},
         stop_timeout={"type": "float", "default": 20},
         root={"type": "path", "default": "/run/labrun"},

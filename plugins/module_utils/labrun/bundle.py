@@ -57,7 +57,7 @@ def describe(image: Image, store: Store, options: dict[str, Any]) -> dict[str, A
     result["root"]["readonly"] = bool(options.get("read_only"))
     result["mounts"] += options.get("mounts") or []
     if options.get("networks"):
-        _connect(result, options["networks"])
+        connect(result, options["networks"])
     _limit(result["linux"]["resources"], options)
     result = dict(_merge(result, options.get("config") or {}))
     validate.config(result, "config", _ignore)
@@ -74,15 +74,19 @@ def _environment(image_env: list[str], extra: dict[str, str]) -> list[str]:
     return ["%s=%s" % pair for pair in merged.items()]
 
 
-def _connect(result: dict[str, Any], networks: dict[str, Any]) -> None:
-    """Note the networks for who starts the container, and bind the bundle's files over those that depend on them."""
+def connect(result: dict[str, Any], networks: dict[str, Any]) -> None:
+    """Note the networks for who starts the container, and bind the bundle's files over those that depend on them.
+
+    networks: "config_dir", "networks" (of networks/names.py), "ports", "hosts": the path of the bundle's hosts file.
+    """
     networks = dict(networks, hostname=result["hostname"])
     result["annotations"][NETWORKS_ANNOTATION] = document.dump(networks).decode()
     taken = {item["destination"] for item in result["mounts"]}
     for name in FILES:
         if "/etc/" + name not in taken:
             source = os.path.join(os.path.dirname(networks["hosts"]), name)
-            bind = {"destination": "/etc/" + name, "type": "bind", "source": source, "options": ["bind"]}
+            # private: what the container mounts on it is not to show on the host, where its mounts are shared
+            bind = {"destination": "/etc/" + name, "type": "bind", "source": source, "options": ["bind", "private"]}
             result["mounts"].append(bind)
 
 
