@@ -24,7 +24,7 @@ from . import users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable
 
 DEFAULT_ROOT = "/var/lib/labrun/bundles"
 IMAGE_ANNOTATION = "ocilab.hosts.image"
@@ -57,7 +57,7 @@ def describe(image: Image, store: Store, options: dict[str, Any]) -> dict[str, A
     result["root"]["readonly"] = bool(options.get("read_only"))
     result["mounts"] += options.get("mounts") or []
     if options.get("networks"):
-        _connect(result, options["networks"])
+        connect(result, options["networks"])
     _limit(result["linux"]["resources"], options)
     result = dict(_merge(result, options.get("config") or {}))
     validate.config(result, "config", _ignore)
@@ -74,15 +74,19 @@ def _environment(image_env: list[str], extra: dict[str, str]) -> list[str]:
     return ["%s=%s" % pair for pair in merged.items()]
 
 
-def _connect(result: dict[str, Any], networks: dict[str, Any]) -> None:
-    """Note the networks for who starts the container, and bind the bundle's files over those that depend on them."""
+def connect(result: dict[str, Any], networks: dict[str, Any]) -> None:
+    """Note the networks for who starts the container, and bind the bundle's files over those that depend on them.
+
+    networks: "config_dir", "networks" (of networks/names.py), "ports", "hosts": the path of the bundle's hosts file.
+    """
     networks = dict(networks, hostname=result["hostname"])
     result["annotations"][NETWORKS_ANNOTATION] = document.dump(networks).decode()
     taken = {item["destination"] for item in result["mounts"]}
     for name in FILES:
         if "/etc/" + name not in taken:
             source = os.path.join(os.path.dirname(networks["hosts"]), name)
-            bind = {"destination": "/etc/" + name, "type": "bind", "source": source, "options": ["bind"]}
+            # private: what the container mounts on it is not to show on the host, where its mounts are shared
+            bind = {"destination": "/etc/" + name, "type": "bind", "source": source, "options": ["bind", "private"]}
             result["mounts"].append(bind)
 
 
@@ -144,11 +148,18 @@ class Bundle:
         present = self.config()
         if present is not None and not _same_image(present, config):
             self.remove()
-            present = None
+        self.put(config, lambda: layers.unpack(store, image, layers_root))
+
+    def put(self, config: dict[str, Any], lower: Callable[[], list[str]]) -> None:
+        """Make the bundle over the folders of lower(), the lowest first, or give a present one this config.
+
+        Raises InvalidInput, KernelRefused; nothing half-made is left where there was no bundle before.
+        """
+        present = self.config()
         try:
             os.makedirs(self.path, mode=0o700, exist_ok=True)
             if not self.is_ready():
-                self._mount(layers.unpack(store, image, layers_root))
+                self._mount(lower())
             if NETWORKS_ANNOTATION in config.get("annotations", {}):
                 self._write_files()
             temporary = self.config_path + ".new"
