@@ -14,6 +14,7 @@ from ..linux import trace
 from ..linux.errors import InvalidInput, NotFound, OcilabError
 from . import bundle as bundles
 from . import container as life
+from . import create as creation
 from . import monitor
 from .explain import steps
 from .state import check_id
@@ -68,7 +69,10 @@ class Wanted:
 
 
 def plan(wanted: Wanted, state: str) -> list[str]:
-    """The actions that bring the container into the state: delete, create, start, stop; [] when it is in it."""
+    """The actions that bring the container into the state: delete, create, start, stop; [] when it is in it.
+
+    Raises NotFound, and what is wrong with the bundle of one that is to be created: InvalidInput, Unsupported.
+    """
     status = wanted.shown().get("status", "")
     if state == "absent":
         return ["delete"] if status or wanted.own_bundle.config() is not None else []
@@ -76,17 +80,19 @@ def plan(wanted: Wanted, state: str) -> list[str]:
         if not status:
             raise NotFound("container %s: does not exist, so that it cannot be stopped" % wanted.container.id)
         return [] if status == "stopped" else ["stop"]
-    if wanted.image is None and not os.path.exists(os.path.join(wanted.bundle_path, "config.json")):
+    path = os.path.join(os.path.realpath(wanted.bundle_path), "config.json")
+    if wanted.image is None and not os.path.exists(path):
         raise InvalidInput("bundle %s: there is no config.json in it" % wanted.bundle_path)
+    if status and not (wanted.differs() or status == "creating" or (state == "started" and status == "stopped")):
+        return ["start"] if state == "started" and status == "created" else []
+    if wanted.image is None:
+        creation.read_config(path, lambda _told: None)
     anew = ["create", "start"] if state == "started" else ["create"]
-    again = status and (wanted.differs() or status == "creating" or (state == "started" and status == "stopped"))
-    if wanted.networks and (again or not status):
+    if wanted.networks:
         from ..networks import attachment
 
         attachment.plan(wanted.container.id, wanted.container.folder.root, wanted.networks)  # what cannot be had
-    if again or not status:
-        return ["delete", *anew] if status else anew
-    return ["start"] if state == "started" and status == "created" else []
+    return ["delete", *anew] if status else anew
 
 
 def predict(before: dict[str, Any], actions: list[str]) -> dict[str, Any]:
