@@ -112,12 +112,12 @@ def receive_bundle(bundle: str, root: str, settings: Settings, debug: Warn, warn
         from . import hooks
 
         hooks.check(config["hooks"], path)
-    rootfs.prepare(config, path)
     rootfs_path = os.path.realpath(os.path.join(bundle, config["root"]["path"]))
+    rootfs.prepare(config, path, rootfs_path)
     if not os.path.isdir(rootfs_path):
         raise InvalidInput("%s: root.path: %s is not a directory" % (path, rootfs_path))
     plan = Plan(bundle, text, config, rootfs_path, settings)
-    described, linux = config["process"], config.get("linux") or {}
+    described, linux = config.setdefault("process", dict(process.NONE)), config.get("linux") or {}
     if settings.listen_fds:  # sd_listen_fds(3)
         listening = ["LISTEN_FDS=%d" % settings.listen_fds, "LISTEN_PID=1"]
         described = dict(described, env=(described.get("env") or []) + listening)
@@ -161,7 +161,7 @@ def _find_sources(plan: Plan) -> None:
         return
     from . import sources
 
-    plan.source_indexes = sources.needed(plan.config, plan.bundle)
+    plan.source_indexes = sources.needed(plan.config, plan.bundle, plan.rootfs)
     if plan.source_indexes:
         plan.sources = sources
 
@@ -303,7 +303,7 @@ def create_namespaces(plan: Plan, entry: cgroups.Entry, channel: Channel, folder
 
 
 def _prepare_child(plan: Plan, pid: int) -> None:
-    """What only the outside may do to the waiting child: its oom score, its network devices, its mounts' sources."""
+    """What only the outside may do to the waiting child: its oom score, its network devices."""
     score = plan.config["process"].get("oomScoreAdj")
     if score is not None:
         try:
@@ -315,8 +315,6 @@ def _prepare_child(plan: Plan, pid: int) -> None:
         from ..linux import netlink
 
         netlink.move_device(name, (item or {}).get("name") or name, pid)
-    if plan.sources:
-        plan.sources.send(plan.source_channel[0], plan.config, plan.bundle, pid, plan.source_indexes)
 
 
 def _accompany(folder: Folder, plan: Plan, pid: int, channel: Channel) -> None:
@@ -334,6 +332,8 @@ def _accompany(folder: Folder, plan: Plan, pid: int, channel: Channel) -> None:
         elif told.get("entered"):
             plan.settings.observe("build_rootfs", pid)  # type: ignore[misc]  # the child asks only where there is one
             channel.go()
+        elif "source" in told:  # as late as can be, for it may lie in what was mounted before it
+            plan.sources.send(plan.source_channel[0], plan.config, plan.bundle, pid, told["source"])
         elif "listener" in told:
             state = told_state(new_state(folder, plan, pid), "creating")
             listener.forward(pid, told["listener"], plan.prepared.seccomp, state, channel.go_write)

@@ -170,7 +170,7 @@ class _Work:
 
 def _program(wanted: Wanted) -> str:
     config = wanted.config or bundles.Bundle(wanted.bundle_path).config() or {}
-    return " ".join(config["process"]["args"]) if config else ""
+    return " ".join((config.get("process") or {}).get("args") or [])
 
 
 def _delete(wanted: Wanted, keep_bundle: bool) -> None:
