@@ -30,7 +30,7 @@ options:
     description:
       - The container's id.
       - With several ids as many containers of the same options are managed by one call, which is far quicker than a
-        call for each. Where one fails, those before it stay as they are then.
+        call for each. Where one fails, those before it stay as they are then, and so do the few that were under way.
     type: list
     elements: str
     required: true
@@ -156,12 +156,11 @@ def run(module):
     names = list(dict.fromkeys(params["name"]))
     # All are planned before anything is changed, so that bad input changes nothing.
     planned = [(wanted, managed.plan(wanted, params["state"])) for wanted in (prepared(params, name) for name in names)]
+    before = {name: wanted.shown() for name, (wanted, _plan) in zip(names, planned)}
+    after = {name: managed.predict(before[name], plan) for name, (_wanted, plan) in zip(names, planned)}
+    work = ({} for _name in names) if module.check_mode else managed.carry_out(planned, params["explain"])
     entries = []
-    before, after = {}, {}
-    for name, (wanted, plan) in zip(names, planned):
-        before[name] = wanted.shown()
-        after[name] = managed.predict(before[name], plan)
-        done = {} if module.check_mode else managed.carry_out(wanted, plan, params["explain"])
+    for name, (wanted, plan), done in zip(names, planned, work):
         entry = {"name": name, "actions": plan, "container": wanted.shown()}
         for warning in done.get("warnings", []):
             module.warn(warning)

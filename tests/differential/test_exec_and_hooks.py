@@ -128,10 +128,7 @@ def hooked(pair):
 
 
 def test_hooks(pair):
-    """Their order, arguments, environment, and what their standard input tells; the status is the specification's.
-
-    Their working directory is not compared: the specification names none, and labrun's is its caller's.
-    """
+    """Their order, arguments, environment, and what their standard input tells; the status is the specification's."""
     found = {}
     for side in (pair.runc, pair.labrun):
         seen = pair.observe(side, copy.deepcopy(hooked(pair)))
@@ -144,6 +141,31 @@ def test_hooks(pair):
             state.pop("status")
             state["pid"] = state.get("pid", 0) > 0
         assert other == one, line
+
+
+def test_what_hooks_have_that_the_specification_leaves_open(pair):
+    """Their working directory, and the environment of those that name none: the caller's, or the process's own.
+
+    Of createContainer it is nothing, as with newer runcs. Debian's has the process's by chance.
+    """
+    found = {}
+    for side in (pair.runc, pair.labrun):
+        config = pair.config()
+        config["process"].update(args=["/bin/true"], cwd="/tmp")
+        config["hooks"] = {}
+        for kind in HOOKS:
+            place = "/log" if kind == "startContainer" else str(pair.bundle.rootfs / "log")
+            words = ["sh", "-c", f"echo {kind} $(pwd) $CALLER $COLOUR $HOME >>{place}"]
+            config["hooks"][kind] = [{"path": "/bin/sh", "args": words}]
+        config["process"]["env"].append("COLOUR=blue")
+        pair.bundle.reset(config)
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "CALLER": "caller", "HOME": "/of/the/caller"}
+        result = side.call("run", "--bundle", str(pair.bundle.path), pair.name, env=environment)
+        assert result.returncode == 0, result.stderr
+        lines = sorted((pair.bundle.rootfs / "log").read_text().splitlines())
+        found[side.name] = [line.replace(" blue", "") if line.startswith("createC") else line for line in lines]
+    assert found["labrun"] == found["runc"]
+    assert len(found["labrun"]) == len(HOOKS)
 
 
 def logged(pair):

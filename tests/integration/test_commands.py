@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -14,7 +15,12 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import commands_control, commands_inspect
+from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import (
+    commands_control,
+    commands_inspect,
+    log,
+    options,
+)
 from ansible_collections.ocilab.hosts.plugins.module_utils.linux import seccomp
 from ansible_collections.ocilab.hosts.plugins.module_utils.linux.errors import InvalidInput
 
@@ -84,6 +90,7 @@ def running(ours):
 
 def test_list_is_laid_out_as_runcs(ours, theirs):
     for side in (ours, theirs):
+        os.mkdir(side.command[-1])
         empty = [side("list"), side("list", "--format", "json"), side("list", "-q")]
         assert [result.returncode for result in empty] == [0, 0, 0]
         assert empty[0].stdout.split() == COLUMNS
@@ -103,6 +110,17 @@ def test_list_is_laid_out_as_runcs(ours, theirs):
     assert ours("list", "--quiet").stdout == ours.name + "\n"
     ours.stop()
     assert ours("list").stdout.splitlines()[1].split()[1:3] == ["0", "stopped"]
+
+
+def test_list_of_a_root_that_was_named_and_is_not_there_fails(ours):
+    """As newer runcs do it: it is a slip of the pen; of the default root it is not."""
+    result = ours("list")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert f"--root {ours.bundle.state}: cannot be listed: no such file or directory" in result.stderr
+    output = io.StringIO()
+    default = options.Parsed({"--quiet": True}, [], str(ours.bundle.state))
+    assert commands_inspect.list_containers(default, log.Log(), output) == 0
+    assert output.getvalue() == ""
 
 
 def test_list_names_the_owner_and_goes_on_where_a_folder_is_strange(running):
@@ -533,9 +551,73 @@ def test_help_of_each_command(ours, name):
 
 @pytest.mark.parametrize("name", ["checkpoint", "restore"])
 def test_what_is_out_of_scope_says_so(ours, name):
+    for option in ("-h", "--help"):
+        told = ours(name, option)
+        assert (told.returncode, told.stderr) == (0, "")
+        assert f"{name}: out of scope: " in told.stdout
     result = ours(name, ours.name)
     assert result.returncode == 1
     assert "does not checkpoint and restore" in result.stderr
+
+
+def test_each_failure_of_exec_itself_is_255(running):
+    """As runc's: all other codes are the command's own to return."""
+    name, missing = running.name, str(running.bundle.path / "missing" / "file")
+    for words in (
+        [name, "/absent"],
+        ["--pid-file", missing, name, "/bin/sleep", "300"],
+        ["--process", missing, name],
+        ["--user", "x", name, "/bin/true"],
+        ["--cgroup", "..", name, "/bin/true"],
+        ["nothing", "/bin/true"],
+        [name],
+    ):
+        result = running("exec", *words)
+        assert (result.returncode, len(result.stderr.splitlines())) == (255, 1), (words, result.stderr)
+    assert len(json.loads(running("ps", "--format", "json", name).stdout)) == 1  # what was started ended with it
+    assert running("exec", name, "/bin/false").returncode == 1
+    running("pause", name)
+    assert running("exec", name, "/bin/true").returncode == 255
+    running("resume", name)
+    running.stop()
+    assert running("exec", name, "/bin/true").returncode == 255
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_debug_tells_what_run_and_exec_did(ours, form):
+    file = ours.bundle.path / "log"
+    words = ["--debug", "--log", str(file), "--log-format", form]
+    level = {"text": "level=debug", "json": '"level":"debug"'}[form]
+    quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    run = [*ours.command, *words, "run", "--detach", "--bundle", str(ours.bundle.path), ours.name]
+    assert subprocess.run(run, check=False, **quiet).returncode == 0
+    told = [line for line in file.read_text().splitlines() if level in line]
+    assert [word in line for line, word in zip(told[-2:], ("created of", "started"))] == [True, True]
+    file.unlink()
+    result = ours(*words, "exec", ours.name, "/bin/false")
+    assert (result.returncode, result.stderr) == (1, "")
+    assert "runs /bin/false" in file.read_text()
+    assert "exec: exit code 1" in file.read_text()
+    assert level in file.read_text()
+    assert "level=debug" in ours("--debug", "exec", ours.name, "/bin/true").stderr
+    assert ours("exec", ours.name, "/bin/true").stderr == ""
+
+
+def test_a_created_container_ends_by_any_signal_that_ends_processes(ours):
+    """Nothing handles one there yet, and the kernel would drop it: of the first process of a pid namespace it is said
+    in pid_namespaces(7). runc's own init ends, too."""
+    quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    words = [*ours.command, "create", "--bundle", str(ours.bundle.path), ours.name]
+    assert subprocess.run(words, check=False, **quiet).returncode == 0
+    for harmless in ("CONT", "WINCH", "URG"):
+        assert ours("kill", ours.name, harmless).returncode == 0
+    time.sleep(0.1)
+    assert ours.status() == "created"
+    assert ours("kill", ours.name, "TERM").returncode == 0
+    deadline = time.monotonic() + 10
+    while ours.status() != "stopped":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_start_imports_none_of_these_commands(ours):

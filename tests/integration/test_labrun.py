@@ -247,9 +247,19 @@ def test_hostile_ids_are_refused(bundle, name):
     assert "container id" in bundle.run("/bin/true", name=name).stderr
 
 
+def test_a_mapping_of_all_ids(bundle):
+    linux = bundle.config["linux"]
+    linux["namespaces"].append({"type": "user"})
+    for kind in ("uidMappings", "gidMappings"):
+        linux[kind] = [{"containerID": 0, "hostID": 0, "size": 4294967295}]
+    assert bundle.shell("cat /proc/self/uid_map").split() == ["0", "0", "4294967295"]
+    linux["uidMappings"][0]["size"] = 4294967296
+    assert "linux.uidMappings[0].size: an integer from 0 to 4294967295 is expected" in bundle.run().stderr
+
+
 def test_unknown_words_of_the_command_line(bundle):
     assert "unknown option --speed" in bundle.labrun("run", "--speed", "x").stderr
-    assert "unknown command" in bundle.labrun("fly").stderr
+    assert "No help topic for 'fly': it is no command" in bundle.labrun("fly", "-h").stderr
     assert "ID is missing" in bundle.labrun("start").stderr
 
 

@@ -151,6 +151,36 @@ def test_preserved_descriptors_and_no_others(bundle):
     assert through.read_text() == "through\n"
 
 
+def test_preserved_descriptors_that_are_not_open(bundle):
+    """Those that are open are passed, and nothing of labrun's comes to lie between them (as crun; runc refuses)."""
+    bundle.config["process"]["args"] = ["/bin/ls", "/proc/self/fd"]
+    bundle.write()
+    arguments = [str(bundle.labrun_path), "--root", str(bundle.state), "--log", str(bundle.path / "log"), "run"]
+    arguments += ["--preserve-fds", "100", "--bundle", str(bundle.path), bundle.name]
+    script = 'exec "$@" 5</dev/null 9</dev/null'
+    result = subprocess.run(
+        ["sh", "-c", script, "sh", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.stdout.split() == ["0", "1", "2", "3", "5", "9"], result.stderr  # 3 is the listing itself
+    listening = subprocess.run(arguments, env={"LISTEN_FDS": "1"}, capture_output=True, text=True, check=False)
+    assert listening.returncode == 1
+    assert "descriptor 3 is to be passed to the container and is not open" in listening.stderr
+
+
+def test_a_program_that_only_a_capability_may_execute(bundle):
+    """access(2) knows nothing of the capabilities that a user has; execve(2) does."""
+    (bundle.path / "rootfs" / "bin" / "busybox").chmod(0o744)
+    process = bundle.config["process"]
+    process["user"] = {"uid": 1000, "gid": 1000}
+    process["capabilities"] = {}
+    result = bundle.run("/bin/id", "-u")
+    assert (result.returncode, "permission denied" in result.stderr) == (126, True)
+    for kind in ("bounding", "effective", "inheritable", "permitted", "ambient"):
+        process["capabilities"].setdefault(kind, []).append("CAP_DAC_OVERRIDE")
+    result = bundle.run("/bin/id", "-u")
+    assert (result.returncode, result.stdout) == (0, "1000\n"), result.stderr
+
+
 def test_the_program_is_what_it_says_and_no_launcher_stays(bundle):
     seen = bundle.shell("ls -l /proc/self/exe; cat /proc/self/comm; cat /proc/1/comm; cat /proc/1/cmdline")
     assert "-> /bin/busybox" in seen
@@ -394,7 +424,7 @@ def test_memory_policy(probe, value, mode, nodes):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"mode": "MPOL_LOCAL", "nodes": "0"}, "MPOL_LOCAL takes none"),
+        ({"mode": "MPOL_LOCAL", "nodes": "0"}, "mode requires 0 nodes but got 1, which MPOL_LOCAL does not take"),
         ({"mode": "MPOL_BIND"}, "MPOL_BIND needs at least one"),
         ({"mode": "MPOL_FAR", "nodes": "0"}, "'MPOL_FAR' is not one of"),
         ({"mode": "MPOL_BIND", "nodes": "0,x"}, "is not a list such as 0-3,7"),

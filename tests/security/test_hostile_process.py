@@ -131,7 +131,7 @@ def test_r01_a_hook_of_the_container_that_is_the_runtime_itself(probe, interpret
     place(probe, "bin/entry", b"#!/proc/self/exe\nimport os; print('python', os.readlink('/proc/self/exe'))\n")
     result = probe.run("/bin/true")
     assert result.returncode == 1
-    assert "hooks.startContainer[0] /bin/entry: exit code 1" in result.stderr
+    assert "error running startContainer hook #0: /bin/entry: exit code 1" in result.stderr
     assert "python" not in result.stderr.lower()
     probe.assert_nothing_left()
 

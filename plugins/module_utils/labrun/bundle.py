@@ -23,7 +23,7 @@ from ..spec.seccomp import default_profile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable
 
 DEFAULT_ROOT = "/var/lib/labrun/bundles"
 IMAGE_ANNOTATION = "ocilab.hosts.image"
@@ -145,11 +145,18 @@ class Bundle:
         present = self.config()
         if present is not None and not _same_image(present, config):
             self.remove()
-            present = None
+        self.put(config, lambda: layers.unpack(store, image, layers_root))
+
+    def put(self, config: dict[str, Any], lower: Callable[[], list[str]]) -> None:
+        """Make the bundle over the folders of lower(), the lowest first, or give a present one this config.
+
+        Raises InvalidInput, KernelRefused; nothing half-made is left where there was no bundle before.
+        """
+        present = self.config()
         try:
             os.makedirs(self.path, mode=0o700, exist_ok=True)
             if not self.is_ready():
-                self._mount(layers.unpack(store, image, layers_root))
+                self._mount(lower())
             temporary = self.config_path + ".new"
             with open(temporary, "wb") as file:
                 file.write(document.dump(config) + b"\n")

@@ -58,6 +58,7 @@ _INSPECT = ("list", "ps", "events")
 _DESCRIBE = ("features", "spec")
 _CONTROL = ("pause", "resume", "update")
 _OUT_OF_SCOPE = ("checkpoint", "restore")
+_NOT_OURS = "out of scope: labrun does not checkpoint and restore containers; use runc and CRIU for that"
 
 
 def main(arguments: list[str], output: TextIO) -> int:
@@ -110,6 +111,7 @@ def _dispatch(name: str, arguments: list[str], options: dict[str, Any], log: Log
         output.write(command.help() + "\n")
         return 0
     parsed = Parsed(own, command.positional(positional), options.get("--root") or rootless.default_root())
+    parsed.root_is_given = bool(options.get("--root"))
     parsed.systemd_cgroup = "--systemd-cgroup" in options
     parsed.rootless = _flag(options.get("--rootless", "auto"))
     code: int = handler(parsed, log, output)
@@ -120,7 +122,7 @@ def _find(name: str) -> tuple[Command, Any]:
     """Imported by name, so that command.py sees which modules belong to it. Raises InvalidInput, Unsupported."""
     found: Any
     if name in _OUT_OF_SCOPE:
-        raise Unsupported("%s: labrun does not checkpoint and restore containers; use runc and CRIU for that" % name)
+        return Command(name, "ID", _NOT_OURS, {}, {}), _refuse
     if name in _INSPECT:
         from . import commands_inspect as found
     elif name in _DESCRIBE:
@@ -132,9 +134,13 @@ def _find(name: str) -> tuple[Command, Any]:
     elif name in SUMMARIES:
         from . import commands_life as found
     else:
-        raise InvalidInput("unknown command %r; 'labrun --help' lists the commands" % name)
+        raise InvalidInput("No help topic for '%s': it is no command; 'labrun --help' lists the commands" % name)
     command, handler = found.COMMANDS[name]
     return command, handler
+
+
+def _refuse(_parsed: Parsed, _log: Log, _output: TextIO) -> int:
+    raise Unsupported("checkpoint and restore: " + _NOT_OURS)
 
 
 def _flag(text: str) -> bool | None:

@@ -6,11 +6,14 @@
 
 from __future__ import annotations
 
-from ..linux.errors import CommandNotExecutable, CommandNotFound, InvalidInput
+import os
+
+from ..linux.errors import InvalidInput, OcilabError, errno_text
 from ..spec import document
 from . import container as life
 from . import execute
 from .commands_life import console_for, inherited, tell_pid, wait_forwarding
+from .container import SIGKILL
 from .options import Command
 
 TYPE_CHECKING = False
@@ -21,7 +24,22 @@ if TYPE_CHECKING:
     from .options import Parsed
 
 
+_OWN_FAILURE = 255  # as runc's: all other codes are the command's to return
+
+
 def _exec(parsed: Parsed, log: Log, _output: TextIO) -> int:
+    try:
+        return _execute(parsed, log)
+    except OcilabError as error:
+        error.exit_code = _OWN_FAILURE
+        raise
+    except OSError as error:
+        failure = OcilabError("exec: %s: %s" % (error.filename or parsed.words[0], errno_text(error.errno)))
+        failure.exit_code = _OWN_FAILURE
+        raise failure from None
+
+
+def _execute(parsed: Parsed, log: Log) -> int:
     found = life.Container(parsed.words[0], parsed.root)
     described = _described(parsed, found)
     detached = "--detach" in parsed.options
@@ -35,13 +53,18 @@ def _exec(parsed: Parsed, log: Log, _output: TextIO) -> int:
     paused = "--ignore-paused" in parsed.options
     try:
         pid = execute.execute(found, described, settings, log.debug, log.warn, cgroup, paused)
-        for relay in relays:
-            relay.receive()
-        tell_pid(parsed, pid)
-        return 0 if detached else wait_forwarding(pid, relays)
-    except (CommandNotFound, CommandNotExecutable) as error:
-        error.exit_code = 255  # as runc's: 126 and 127 are the command's own to return
-        raise
+        log.debug("container %s: exec: process %d runs %s" % (found.id, pid, described["args"][0]))
+        try:
+            for relay in relays:
+                relay.receive()
+            tell_pid(parsed, pid)
+        except OcilabError:
+            os.kill(pid, SIGKILL)
+            os.waitpid(pid, 0)
+            raise
+        code = 0 if detached else wait_forwarding(pid, relays)
+        log.debug("container %s: exec: exit code %d" % (found.id, code))
+        return code
     finally:
         for relay in relays:
             relay.close()

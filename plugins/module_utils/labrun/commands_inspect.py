@@ -32,7 +32,7 @@ def list_containers(parsed: Parsed, log: Log, output: TextIO) -> int:
     """list: all containers below the root, by id; null as JSON where there are none. Raises InvalidInput."""
     form = _format(parsed)
     found = []
-    for name in _names(parsed.root):
+    for name in _names(parsed.root, parsed.root_is_given):
         try:
             made = life.Container(name, parsed.root)
             state = made.state()
@@ -59,15 +59,15 @@ def _format(parsed: Parsed) -> str:
     return form
 
 
-def _names(root: str) -> list[str]:
-    """The folders below root but our own kept filters; none where there is no root yet."""
+def _names(root: str, is_given: bool) -> list[str]:
+    """The folders below root but our own kept filters; none where nobody named the root, and it is not there yet."""
     try:
         with os.scandir(root) as entries:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
             return sorted(name for name in names if name != FILTERS)
-    except FileNotFoundError:
-        return []
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not is_given:
+            return []
         raise InvalidInput("--root %s: cannot be listed: %s" % (root, str(error.strerror).lower())) from None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from ..linux import processes, syscalls
-from ..linux.errors import InvalidInput, WrongState
+from ..linux.errors import InvalidInput, WrongState, errno_text
 from . import container as life
 from .options import Command
 
@@ -45,7 +45,9 @@ def create_container(parsed: Parsed, log: Log, detached: bool, relays: list[Any]
         rootless=parsed.rootless,
         listen_fds=int(os.environ.get("LISTEN_FDS") or 0),
     )
-    made = life.create(parsed.words[0], parsed.options.get("--bundle", "."), parsed.root, settings, log.debug, log.warn)
+    bundle = parsed.options.get("--bundle", ".")
+    made = life.create(parsed.words[0], bundle, parsed.root, settings, log.debug, log.warn)
+    log.debug("container %s: created of %s, its init is process %d" % (made.id, bundle, made.folder.process()[0]))
     try:
         tell_pid(parsed, made.folder.process()[0])
     except BaseException:
@@ -57,18 +59,37 @@ def create_container(parsed: Parsed, log: Log, detached: bool, relays: list[Any]
 def inherited(parsed: Parsed) -> int:
     """How many descriptors from 3 on the container gets: those of LISTEN_FDS (sd_listen_fds(3)), then --preserve-fds.
 
-    Raises InvalidInput for one that is not open.
+    Of the latter only those that are open, as crun does it: what is not open is filled, so that nothing of ours comes
+    to lie there, with what execve(2) closes. Raises InvalidInput for one of LISTEN_FDS that is not open.
     """
     listening = os.environ.get("LISTEN_FDS") or "0"
     if not (listening.isascii() and listening.isdigit()):
         raise InvalidInput("LISTEN_FDS %r in the environment: a number is expected" % listening)
     count = int(listening) + parsed.number("--preserve-fds", "0")
-    for fd in range(3, 3 + count):
-        try:
-            os.fstat(fd)
-        except OSError:
-            raise InvalidInput("descriptor %d is to be passed to the container and is not open" % fd) from None
-    return count
+    if not count:
+        return 0
+    given = [fd for fd in map(int, os.listdir("/proc/self/fd")) if 3 <= fd < 3 + count and _is_given(fd)]
+    for fd in range(3, 3 + int(listening)):
+        if fd not in given:
+            raise InvalidInput("LISTEN_FDS: descriptor %d is to be passed to the container and is not open" % fd)
+    last = max(given, default=2)
+    for fd in range(3, last):
+        if fd not in given and not _is_open(fd):
+            os.dup2(2, fd, inheritable=False)
+    return last - 2
+
+
+def _is_given(fd: int) -> bool:
+    """Whether the caller gave it to us: what we open ourselves is closed by execve(2)."""
+    return _is_open(fd) and os.get_inheritable(fd)
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+        return True
+    except OSError:
+        return False
 
 
 def console_for(parsed: Parsed, described: dict[str, Any], detached: bool, relays: list[Any]) -> Any:
@@ -82,13 +103,19 @@ def console_for(parsed: Parsed, described: dict[str, Any], detached: bool, relay
 
 
 def tell_pid(parsed: Parsed, pid: int) -> None:
-    """--pid-file, in one piece, since its reader may be waiting for it to appear; and --pidfd-socket."""
+    """--pid-file, in one piece, since its reader may be waiting for it to appear; and --pidfd-socket.
+
+    Raises InvalidInput, KernelRefused.
+    """
     path = parsed.options.get("--pid-file")
     if path:
-        fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        os.write(fd, b"%d" % pid)
-        os.close(fd)
-        os.rename(path + ".new", path)
+        try:
+            fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+            os.write(fd, b"%d" % pid)
+            os.close(fd)
+            os.rename(path + ".new", path)
+        except OSError as error:
+            raise InvalidInput("--pid-file %s: cannot be written: %s" % (path, errno_text(error.errno))) from None
     path = parsed.options.get("--pidfd-socket")
     if path:
         from ..linux import terminal
@@ -115,9 +142,11 @@ def _run(parsed: Parsed, log: Log, _output: TextIO) -> int:
         for relay in relays:
             relay.receive()
         made.start()
+        log.debug("container %s: started" % made.id)
         if detached:
             return 0
         code = wait_forwarding(pid, relays)
+        log.debug("container %s: ended with exit code %d" % (made.id, code))
     except BaseException:
         if made.folder.exists():  # a hook that failed after the start has destroyed it
             made.delete(force=True)
@@ -155,7 +184,9 @@ def _state(parsed: Parsed, _log: Log, output: TextIO) -> int:
 
 
 def _kill(parsed: Parsed, _log: Log, _output: TextIO) -> int:
-    number = signal_number(parsed.words[1] if len(parsed.words) > 1 else "SIGTERM")
+    from ..linux import signals
+
+    number = signals.number(parsed.words[1] if len(parsed.words) > 1 else "SIGTERM")
     everyone = "--all" in parsed.options
     try:
         life.Container(parsed.words[0], parsed.root).kill(number, everyone)
@@ -163,28 +194,6 @@ def _kill(parsed: Parsed, _log: Log, _output: TextIO) -> int:
         if not everyone:  # with --all nobody may be left, as with runc
             raise
     return 0
-
-
-def signal_number(text: str) -> int:
-    """The number of a signal given as TERM, SIGTERM or 15. Raises InvalidInput."""
-    import _signal
-
-    if (text.isascii() and text.isdigit()) and int(text) < 65:
-        return int(text)
-    name = text.upper()
-    name = name if name.startswith("SIG") else "SIG" + name
-    for real_time, sign in (("SIGRTMIN", 1), ("SIGRTMAX", -1)):
-        offset = name[len(real_time) + 1 :]
-        if (
-            name.startswith(real_time)
-            and (not offset or (offset.isascii() and offset.isdigit()))
-            and int(offset or 0) <= 30
-        ):
-            return int(getattr(_signal, real_time)) + sign * int(offset or 0)
-    number = getattr(_signal, name, None)
-    if not isinstance(number, int) or "_" in name:
-        raise InvalidInput("unknown signal %r: use a name such as SIGTERM or a number from 1 to 64" % text)
-    return number
 
 
 def _delete(parsed: Parsed, log: Log, _output: TextIO) -> int:

@@ -11,7 +11,7 @@ import os
 import time
 
 from ..linux import processes, syscalls, trace
-from ..linux.errors import HookFailed, KernelRefused, NotFound, OcilabError, WrongState
+from ..linux.errors import HookFailed, InvalidInput, KernelRefused, NotFound, OcilabError, WrongState
 from . import channel
 from . import create as creation
 from .create import Settings
@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 
 _KILL_TIMEOUT_S = 10.0
 _MONITOR_TIMEOUT_S = 2.0
+_STOP_SIGNAL = "org.opencontainers.image.stopSignal"
 SIGKILL = 9
 SIGTERM = 15
+# CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, WINCH do not end a process (signal(7)); 0 asks whether it is there.
+HARMLESS = (0, 17, 18, 19, 20, 21, 22, 23, 28)
 
 
 def _ignore(_text: str) -> None:
@@ -110,7 +113,7 @@ class Container:
                 from . import hooks
 
                 state = creation.told_state(kept, "running")
-                hooks.Hooks("poststart", kept["hooks"]["poststart"], state).run()
+                hooks.Hooks("poststart", kept["hooks"]["poststart"], state, None, kept["bundle"]).run()
         except HookFailed:
             self.delete(force=True)
             raise
@@ -118,13 +121,23 @@ class Container:
     def stop(self, timeout_s: float) -> None:
         """SIGTERM, and SIGKILL when the process has not ended after timeout_s seconds; then the exit code is recorded.
 
+        An annotation (image-spec, annotations.md and conversion.md) may name another signal, as systemd asks for.
         Raises NotFound, OcilabError.
         """
         trace.step("stop")
+        name = self.folder.load()["annotations"].get(_STOP_SIGNAL)
+        signal = SIGTERM
+        if name:
+            from ..linux import signals
+
+            try:
+                signal = signals.number(name)
+            except InvalidInput:
+                pass  # the annotation is the bundle's: whatever it says, the container can be stopped
         pidfd = processes.open_process(*self.folder.process())
         if pidfd >= 0:
             try:
-                syscalls.pidfd_send_signal(pidfd, SIGTERM)
+                syscalls.pidfd_send_signal(pidfd, signal)
                 if not processes.wait_gone(pidfd, timeout_s):
                     self._destroy_process()
             except ProcessLookupError:
@@ -161,9 +174,14 @@ class Container:
         """
         trace.step("kill")
         kept = self.folder.load()
+        status = self.folder.status(kept)
+        if status == "created" and signal not in HARMLESS:
+            signal = (
+                SIGKILL  # the kernel drops others: nothing handles them yet (pid_namespaces(7)); runc's init ends too
+            )
         everyone = everyone or (signal == SIGKILL and not kept.get("own_pids", True))
         cgroup = self.cgroup() if everyone or signal == SIGKILL else None
-        if everyone and cgroup and (self.folder.status(kept) != "stopped" or cgroup.pids()):
+        if everyone and cgroup and (status != "stopped" or cgroup.pids()):
             cgroup.kill(signal)
             return
         pidfd = processes.open_process(kept["pid"] or 0, kept["started"])
@@ -218,7 +236,8 @@ class Container:
         if kept.get("hooks", {}).get("poststop"):
             from . import hooks
 
-            hooks.Hooks("poststop", kept["hooks"]["poststop"], creation.told_state(kept, "stopped")).run_all(warn)
+            state = creation.told_state(kept, "stopped")
+            hooks.Hooks("poststop", kept["hooks"]["poststop"], state, None, kept["bundle"]).run_all(warn)
         self.folder.remove()
 
     def _await_monitor(self, pid: int, started: int) -> None:

@@ -327,7 +327,7 @@ def _run_hooks(folder: Folder, plan: Plan, pid: int) -> None:
 
     state = told_state(new_state(folder, plan, pid), "created")
     for kind in hooks.IN_RUNTIME:
-        hooks.Hooks(kind, plan.hooks.get(kind) or [], state).run()
+        hooks.Hooks(kind, plan.hooks.get(kind) or [], state, None, plan.bundle).run()
 
 
 def create_cgroup(folder: Folder, cgroup: cgroups.Cgroup, resources: dict[str, Any]) -> cgroups.Entry:

@@ -237,6 +237,6 @@ def _open_plain(root_fd: int, destination: str) -> int:
         return -1
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EXDEV):
-            message = "root filesystem: %s is or passes a symbolic link; make it a directory"
+            message = "root filesystem: %s must be mounted on ordinary directory; it is, or passes, a symbolic link"
             raise InvalidInput(message % destination) from None
         raise

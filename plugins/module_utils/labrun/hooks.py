@@ -4,7 +4,8 @@
 # PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
 """Hooks (config.md, POSIX-platform hooks): programs that run at six moments of a container's life.
 
-Each gets the container's state on its standard input, exactly its own environment, and its time-out in seconds.
+Each gets the container's state on its standard input, its own environment, and its time-out in seconds. What the
+specification leaves open is as in runc: see Hooks.
 """
 
 from __future__ import annotations
@@ -40,21 +41,39 @@ def check(hooks: dict[str, Any], name: str) -> None:
 
 
 class Hooks:
-    """The hooks of one kind, ready to run with the state (state-schema.json) that they are told."""
+    """The hooks of one kind, ready to run with the state (state-schema.json) that they are told.
 
-    def __init__(self, kind: str, entries: list[dict[str, Any]], state: dict[str, Any]) -> None:
+    default: the environment of those that name none; None for the caller's own. directory: where they run; where that
+    is gone, or empty, it is the caller's working directory.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        entries: list[dict[str, Any]],
+        state: dict[str, Any],
+        default: dict[bytes, bytes] | None = None,
+        directory: str = "",
+    ) -> None:
         self.kind = kind
+        self.directory = os.fsencode(directory)
+        self.default = dict(os.environb) if default is None else default
         self.launch: Any = None
         self.state = document.dump(state)
         self.prepared = [
             (
                 os.fsencode(entry["path"]),
                 [os.fsencode(word) for word in entry.get("args") or [entry["path"]]],
-                dict(os.fsencode(item).split(b"=", 1) for item in entry.get("env") or []),
+                self._environment(entry),
                 entry.get("timeout"),
             )
             for entry in entries
         ]
+
+    def _environment(self, entry: dict[str, Any]) -> dict[bytes, bytes]:
+        if entry.get("env") is None:
+            return self.default
+        return dict(os.fsencode(item).split(b"=", 1) for item in entry["env"])
 
     def guard(self) -> None:
         """For programs that the container holds: they are executed by way of the launcher, as its process is (R01).
@@ -70,7 +89,7 @@ class Hooks:
 
         def launch(failed: int, path: bytes, args: list[bytes], environment: dict[bytes, bytes]) -> None:
             os.dup2(failed, report_fd)
-            launcher.execute(launcher_fd, report_fd, path, args, environment)
+            launcher.execute(launcher_fd, [report_fd], path, args, environment)
 
         self.launch = launch
 
@@ -90,9 +109,9 @@ class Hooks:
     def _run_one(self, index: int) -> None:
         path, words, environment, timeout_s = self.prepared[index]
         shown = path.decode("utf-8", "replace")
-        where = "hooks.%s[%d] %s" % (self.kind, index, shown)
+        where = "error running %s hook #%d: %s" % (self.kind, index, shown)
         try:
-            arguments = (path, words, environment, self.state, timeout_s, self.launch)
+            arguments = (path, words, environment, self.state, timeout_s, self.launch, self.directory)
             code, output = trace.call("execve", (self.kind + " hook " + shown,), processes.run, *arguments)
         except TimeoutError:
             raise HookFailed("%s: did not end within %s s and was killed" % (where, timeout_s)) from None

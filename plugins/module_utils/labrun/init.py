@@ -45,7 +45,8 @@ def init(plan: Any, container_id: str, entry: Any, channel: Channel, fifo_fd: in
         channel.report({"mounted": True})
         channel.await_go()
     if plan.hooks.get("createContainer"):
-        _hooks(plan, container_id, "createContainer").run()
+        os.fchdir(built.root_fd)  # where runc runs them, too
+        _hooks(plan, container_id, "createContainer", {}).run()
     forget_imports()
     enter_root(plan, built)
     if plan.settings.observe:
@@ -97,8 +98,10 @@ def _use_host_proc(prepared: Any) -> None:
         os.close(proc_fd)
 
 
-def _hooks(plan: Any, container_id: str, kind: str) -> Any:
-    """The hooks of one kind that run in the container's namespaces; the state has the pid seen in them."""
+def _hooks(plan: Any, container_id: str, kind: str, default: dict[bytes, bytes]) -> Any:
+    """The hooks of one kind that run in the container's namespaces, where the init is; the state has the pid seen in
+    them. default: the environment of those that name none.
+    """
     from . import hooks
 
     state = {
@@ -109,14 +112,15 @@ def _hooks(plan: Any, container_id: str, kind: str) -> Any:
         "bundle": plan.bundle,
         "annotations": plan.config.get("annotations") or {},
     }
-    return hooks.Hooks(kind, plan.hooks.get(kind) or [], state)
+    return hooks.Hooks(kind, plan.hooks.get(kind) or [], state, default)
 
 
 def _start_hooks(plan: Any, container_id: str) -> Any:
     """Ready to run, for after pivot_root nothing may be looked up any more (case R22); None without any."""
     if not plan.hooks.get("startContainer"):
         return None
-    ready = _hooks(plan, container_id, "startContainer")
+    # The process's own environment, as in runc: HOME is added to it later.
+    ready = _hooks(plan, container_id, "startContainer", plan.prepared.environment)
     ready.guard()
     return ready
 

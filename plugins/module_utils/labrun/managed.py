@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 
 from ..images.store import Image, Store
 from ..linux import trace
-from ..linux.errors import InvalidInput, NotFound
+from ..linux.errors import InvalidInput, NotFound, OcilabError
 from . import bundle as bundles
 from . import container as life
 from . import monitor
@@ -19,7 +20,7 @@ from .state import check_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Iterator
 
 
 class Wanted:
@@ -92,30 +93,63 @@ def predict(before: dict[str, Any], actions: list[str]) -> dict[str, Any]:
     return result
 
 
-def carry_out(wanted: Wanted, actions: list[str], explain: bool) -> dict[str, Any]:
-    """Do the actions. {"steps": those of labrun/explain.py if explain, "warnings": [text]}.
+def carry_out(planned: list[tuple[Wanted, list[str]]], explain: bool) -> Iterator[dict[str, Any]]:
+    """Do the actions of each; in order, {"steps": those of labrun/explain.py if explain, "warnings": [text]}.
 
-    Raises what create() raises; a container and a bundle that could not be completed are removed again.
+    As many are under way at once as there are processors. Raises what create() raises, of the first that fails: those
+    that are under way are completed then, and none is begun any more. A container and a bundle that could not be
+    completed are removed again.
     """
-    records: list[dict[str, Any]] = []
-    warnings: list[str] = []
-    if explain:
-        trace.begin()
-    for action in actions:
-        if action == "delete":
-            _delete(wanted, keep_bundle="create" in actions)
-        elif action == "stop":
-            wanted.container.stop(wanted.stop_timeout_s)
-        elif action == "create":
-            report = _create(wanted, "start" in actions, explain)
-            trace.add(report["trace"])
-            warnings = report["warnings"]
-        elif action == "start" and "create" not in actions:
-            wanted.container.start()
-    if explain:
-        records = trace.take()
+    limit = len(os.sched_getaffinity(0))
+    begun: deque[_Work] = deque()
+    try:
+        for wanted, actions in planned:
+            begun.append(_Work(wanted, actions, explain))
+            if len(begun) > limit:
+                yield begun.popleft().finish()
+        while begun:
+            yield begun.popleft().finish()
+    finally:
+        for work in begun:
+            try:
+                work.finish()
+            except OcilabError:
+                pass  # the first error is the one that is told
+
+
+class _Work:
+    """The actions for one container: all done when this is made but for a creation, which is under way."""
+
+    def __init__(self, wanted: Wanted, actions: list[str], explain: bool) -> None:
+        self.wanted = wanted
+        self.explain = explain
+        self.start: monitor.Start | None = None
+        if explain:
+            trace.begin()
+        for action in actions:
+            if action == "delete":
+                _delete(wanted, keep_bundle="create" in actions)
+            elif action == "stop":
+                wanted.container.stop(wanted.stop_timeout_s)
+            elif action == "create":
+                self.start = _create(wanted, "start" in actions, explain)
+            elif action == "start" and "create" not in actions:
+                wanted.container.start()
+        self.records = trace.take()
         trace.end()
-    return {"steps": steps(records, _program(wanted)), "warnings": warnings}
+
+    def finish(self) -> dict[str, Any]:
+        """Wait for the creation; see carry_out()."""
+        warnings: list[str] = []
+        if self.start:
+            try:
+                report = self.start.finish()
+            except BaseException:
+                _remove_bundle(self.wanted)
+                raise
+            self.records += report["trace"]
+            warnings = report["warnings"]
+        return {"steps": steps(self.records, _program(self.wanted)) if self.explain else [], "warnings": warnings}
 
 
 def _program(wanted: Wanted) -> str:
@@ -131,14 +165,17 @@ def _delete(wanted: Wanted, keep_bundle: bool) -> None:
         wanted.own_bundle.remove()
 
 
-def _create(wanted: Wanted, run: bool, explain: bool) -> dict[str, Any]:
+def _create(wanted: Wanted, run: bool, explain: bool) -> monitor.Start:
     if wanted.image is not None:
         wanted.own_bundle.create(wanted.image, wanted.store, wanted.layers_root, wanted.config)
     try:
         folder = wanted.container.folder
-        report = monitor.start_container(folder.id, wanted.bundle_path, folder.root, wanted.log_path, run, explain)
+        return monitor.Start(folder.id, wanted.bundle_path, folder.root, wanted.log_path, run, explain)
     except BaseException:
-        if wanted.image is not None:
-            wanted.own_bundle.remove()
+        _remove_bundle(wanted)
         raise
-    return report
+
+
+def _remove_bundle(wanted: Wanted) -> None:
+    if wanted.image is not None:
+        wanted.own_bundle.remove()

@@ -70,6 +70,7 @@ class Parsed:
         self.options = options
         self.words = words
         self.root = root
+        self.root_is_given = False
         self.systemd_cgroup = False
         self.rootless: bool | None = None
 

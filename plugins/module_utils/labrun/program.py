@@ -107,8 +107,8 @@ def find(name: bytes, search: list[bytes]) -> bytes:
             found = found or error.errno == errno.EACCES
             continue
         found = True
-        if stat.S_ISREG(status.st_mode) and os.access(path, os.X_OK):
-            return path
+        if stat.S_ISREG(status.st_mode) and (os.access(path, os.X_OK) or os.access(path, os.X_OK, effective_ids=True)):
+            return path  # access(2) leaves out a user's capabilities, faccessat(2) is not all there with an old library
     if found:
         raise CommandNotExecutable('exec: "%s": permission denied: it is not an executable file' % shown)
     if b"/" in name:
@@ -186,7 +186,8 @@ def _failure(name: bytes, number: int) -> OcilabError:
     """What execve(2) answered, as the error to raise or to report."""
     shown = name.decode("utf-8", "replace")
     if number in (errno.ENOENT, errno.ENOTDIR):
-        return CommandNotFound('exec: "%s": it or its interpreter does not exist in the container' % shown)
+        message = "exec %s: no such file or directory: it or its interpreter does not exist in the container"
+        return CommandNotFound(message % shown)
     if number in (errno.ENOEXEC, errno.EACCES):
         reason = "exec format error" if number == errno.ENOEXEC else "permission denied"
         return CommandNotExecutable('exec: "%s": %s' % (shown, reason))

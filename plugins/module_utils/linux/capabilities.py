@@ -135,9 +135,9 @@ def prepare(configured: dict[str, list[str]], warn: Callable[[str], None], grant
         sets = {name: [number for number in numbers if number not in lacking] for name, numbers in sets.items()}
     # The kernel's rule (capabilities(7)); runc leaves such ones out too, and its own `spec` writes them.
     raisable = set(sets["permitted"]) & set(sets["inheritable"])
-    if set(sets["ambient"]) - raisable:
-        warn("ambient capabilities that are not both permitted and inheritable are left out")
-        sets["ambient"] = sorted(raisable & set(sets["ambient"]))
+    for number in sorted(set(sets["ambient"]) - raisable):
+        warn("can't raise ambient capability CAP_%s: it is not both permitted and inheritable" % NAMES[number])
+    sets["ambient"] = sorted(raisable & set(sets["ambient"]))
     return Prepared(sets, highest)
 
 

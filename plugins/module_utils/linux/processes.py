@@ -79,13 +79,15 @@ def run(
     stdin: bytes,
     timeout_s: float | None,
     launch: Callable[[int, bytes, list[bytes], dict[bytes, bytes]], None] | None = None,
+    directory: bytes = b"",
 ) -> tuple[int, bytes]:
     """Run a program to its end: (exit code, what it printed, at most 4 KiB of it).
 
     It leads a process group of its own, which is killed as a whole when it has not ended after timeout_s seconds.
     Files in memory serve as its standard streams: unlike pipes they never fill up, and nobody waits for their end.
     Should the caller be killed, so is the program: nothing else knows of it (case F01). launch stands in for execve(2)
-    and is given the pipe, too, that takes the number of the error where it fails.
+    and is given the pipe, too, that takes the number of the error where it fails. directory: where it runs, if that can
+    be entered; else, and where it is empty, where the caller is.
     Raises TimeoutError, and OSError where it cannot be executed.
     """
     given = os.memfd_create("stdin")
@@ -93,7 +95,7 @@ def run(
     try:
         os.write(given, stdin)
         os.lseek(given, 0, os.SEEK_SET)
-        pid = _spawn(path, args, environment, (given, output, output), launch)
+        pid = _spawn(path, args, environment, (given, output, output), launch, directory)
         if timeout_s is not None and not _ends_within(pid, timeout_s):
             os.killpg(pid, SIGKILL)
             os.waitpid(pid, 0)
@@ -110,6 +112,7 @@ def _spawn(
     environment: dict[bytes, bytes],
     streams: tuple[int, int, int],
     launch: Callable[[int, bytes, list[bytes], dict[bytes, bytes]], None] | None,
+    directory: bytes,
 ) -> int:
     """What posix_spawn(3) does, with a parent death signal, which that one lacks. Raises OSError."""
     failed_read, failed_write = os.pipe()  # execve closes it
@@ -123,6 +126,7 @@ def _spawn(
                 for number, fd in enumerate(streams):
                     os.dup2(fd, number)
                 set_signal(SIGPIPE, SIG_DFL)
+                _enter(directory)
                 if launch:
                     launch(failed_write, path, args, environment)
                 os.execve(path, args, environment)
@@ -137,6 +141,14 @@ def _spawn(
         os.waitpid(pid, 0)
         raise OSError(int(answer), os.strerror(int(answer)))
     return pid
+
+
+def _enter(directory: bytes) -> None:
+    if directory:
+        try:
+            os.chdir(directory)
+        except OSError:
+            pass  # a bundle may be gone when its container is deleted
 
 
 def _ends_within(pid: int, timeout_s: float) -> bool:

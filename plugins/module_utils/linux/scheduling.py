@@ -92,8 +92,11 @@ class Prepared:
         self.memory_nodes: Any = None
         if linux.get("memoryPolicy"):
             described = linux["memoryPolicy"]
-            self.memory_mode = _number(_MEMORY_MODES, described["mode"], "linux.memoryPolicy.mode")
-            self.memory_mode |= _flags(_MEMORY_FLAGS, described.get("flags"), "linux.memoryPolicy.flags")
+            self.memory_mode = _number(
+                _MEMORY_MODES, described["mode"], "invalid memory policy mode: linux.memoryPolicy.mode"
+            )
+            where = "invalid memory policy flag: linux.memoryPolicy.flags"
+            self.memory_mode |= _flags(_MEMORY_FLAGS, described.get("flags"), where)
             self.memory_nodes = _mask(nodes)
 
 
@@ -120,7 +123,10 @@ def _mask(numbers: list[int]) -> Any:
 def apply(prepared: Prepared) -> None:
     """Set all of it for the calling process. Raises KernelRefused, and Unsupported where the kernel has no NUMA."""
     if prepared.scheduler is not None:
-        hint = "a real-time policy needs CAP_SYS_NICE, SCHED_DEADLINE all CPUs, and SCHED_FIFO and SCHED_RR may need"
+        hint = (
+            "a real-time policy needs CAP_SYS_NICE, SCHED_DEADLINE all CPUs, so that such a process scheduler can't be"
+        )
+        hint += " used together with AllowedCPUs (linux.resources.cpu.cpus), and SCHED_FIFO and SCHED_RR may need"
         hint += " linux.resources.cpu.realtimeRuntime"
         shown = "process.scheduler " + prepared.policy
         _call("sched_setattr", shown, hint, "sched_setattr", 0, prepared.scheduler, 0)

@@ -29,7 +29,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Sequence
 
-    from .image import Progress
+    from .building import Progress
 
 # QEMU's machine and its first serial line, as Linux names it.
 _BOARDS = {"x86_64": ("pc", "ttyS0"), "aarch64": ("virt,gic-version=max", "ttyAMA0")}

@@ -15,11 +15,12 @@ BOOLEAN = "true or false"
 INTEGER = "an integer"
 NATURAL = "an integer from 0 to 2^64-1"
 ID = "an integer from 0 to 4294967294"
+COUNT = "an integer from 0 to 4294967295"
 STRINGS = {"*": STRING}
 LATER = "later"
 OTHER_PLATFORM = "other platform"
 
-_ID_MAPPINGS = [{"containerID": ID, "hostID": ID, "size": ID}]
+_ID_MAPPINGS = [{"containerID": ID, "hostID": ID, "size": COUNT}]
 
 _DEVICE_RULES = [{"allow": BOOLEAN, "type": STRING, "major": INTEGER, "minor": INTEGER, "access": STRING}]
 

@@ -101,12 +101,13 @@ def _memory_policy(policy: dict[str, Any], where: str) -> None:
     """set_mempolicy(2): which modes want nodes."""
     mode = policy.get("mode")
     if not mode:
-        raise InvalidInput("%s.mode: missing" % where)
-    nodes = cpu_list(policy.get("nodes") or "", where + ".nodes")
+        raise InvalidInput("invalid memory policy mode: %s.mode: missing" % where)
+    nodes = cpu_list(policy.get("nodes") or "", "invalid memory policy node: %s.nodes" % where)
     if mode in ("MPOL_DEFAULT", "MPOL_LOCAL") and nodes:
-        raise InvalidInput("%s.nodes: %s takes none" % (where, mode))
+        message = "invalid memory policy: %s.nodes: mode requires 0 nodes but got %d, which %s does not take"
+        raise InvalidInput(message % (where, len(nodes), mode))
     if mode not in ("MPOL_DEFAULT", "MPOL_LOCAL", "MPOL_PREFERRED") and not nodes:
-        raise InvalidInput("%s.nodes: %s needs at least one" % (where, mode))
+        raise InvalidInput("invalid memory policy: %s.nodes: %s needs at least one" % (where, mode))
 
 
 def sysctl_path(key: str) -> str:

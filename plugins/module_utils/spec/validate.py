@@ -204,6 +204,8 @@ def _has_type(value: Any, kind: str) -> bool:
         return False
     if kind == fields.ID:
         return 0 <= value <= MAX_ID
+    if kind == fields.COUNT:
+        return 0 <= value <= MAX_ID + 1  # as many as there are ids
     if kind == fields.NATURAL:
         return 0 <= value < 1 << 64
     return -(1 << 63) <= value < 1 << 63

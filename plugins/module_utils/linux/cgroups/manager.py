@@ -147,11 +147,13 @@ class Cgroup:
 
         present = control.processes([path])
         if present:
-            message = "cgroup %s: exists already, with the processes %s; name another linux.cgroupsPath, or end them"
-            raise AlreadyExists(message % (path, ", ".join(map(str, sorted(present)[:8]))))
+            message = "container's cgroup is not empty: %s: exists already, with the processes %s; %s"
+            hint = "name another linux.cgroupsPath, or end them"
+            raise AlreadyExists(message % (path, ", ".join(map(str, sorted(present)[:8])), hint))
         for name in ("/freezer.self_freezing", "/cgroup.freeze"):
             if os.path.exists(path + name) and files.read_text(path + name) == "1":
-                raise WrongState("cgroup %s: is frozen; thaw it, or name another linux.cgroupsPath" % path)
+                message = "container's cgroup unexpectedly frozen: %s: thaw it, or name another linux.cgroupsPath"
+                raise WrongState(message % path)
 
     def _hierarchies(self) -> list[Hierarchy]:
         return [item for item in self.host.hierarchies if item.name in self.paths]
@@ -242,8 +244,10 @@ class Cgroup:
     def _apply(self, resources: dict[str, Any], is_update: bool) -> None:
         unified = resources.get("unified")
         if unified and self.host.mode != "v2":
-            message = "linux.resources.unified: is for hosts with cgroup v2 alone; this one has %s cgroups"
-            raise Unsupported(message % self.host.mode)
+            message = (
+                "invalid configuration: linux.resources.unified: is for hosts with cgroup v2 alone; this one has %s"
+            )
+            raise Unsupported((message + " cgroups") % self.host.mode)
         for part in limits.parts(resources):
             item = self._hierarchy_of(part.controller, part.v2_controller, part.named)
             limits.write(part, Directory(self.paths[item.name], item.is_v2), is_update)
@@ -455,7 +459,8 @@ def from_journal(entry: dict[str, Any]) -> Cgroup:
 def _below(path: str, sub: str) -> str:
     parts = [part for part in sub.split("/") if part not in ("", ".")]
     if ".." in parts or "\0" in sub:
-        raise InvalidInput("--cgroup %r: a path below the container's cgroup without '..' is expected" % sub)
+        message = "bad sub cgroup path: --cgroup %r: a path below the container's cgroup without '..' is expected"
+        raise InvalidInput(message % sub)
     return "/".join([path, *parts])
 
 
