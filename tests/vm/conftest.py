@@ -7,41 +7,32 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
-import time
 
 import pytest
 from ansible_collections.ocilab.hosts.plugins.module_utils.linux.errors import Unsupported
-from ansible_collections.ocilab.hosts.plugins.module_utils.machines import virtual
-
-
-def tell(line):
-    """Straight to the terminal: a build takes minutes, and pytest would keep its lines to itself."""
-    sys.__stderr__.write(time.strftime("%H:%M:%S ") + line + "\n")
-    sys.__stderr__.flush()
-
-
-@pytest.fixture(scope="session")
-def progress():
-    return tell
+from ansible_collections.ocilab.hosts.plugins.module_utils.machines import lab as labs
+from lab_hosts import bring
 
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory):
-    """The folder of the tests' lab hosts."""
-    return tmp_path_factory.mktemp("lab")
+    """The tests' lab, in folders of its own."""
+    folder = tmp_path_factory.mktemp("lab")
+    return labs.Lab(
+        labs.Places(str(folder / "data"), str(folder / "run"), str(folder / "images"), str(folder / "layers"))
+    )
 
 
 @pytest.fixture(scope="session")
 def host(lab):
     """A running lab host. VM_RELEASE chooses its Debian (bookworm or trixie)."""
-    made = virtual.VirtualMachine("checks", str(lab), os.environ.get("VM_RELEASE", "bookworm"))
+    definition = labs.Definition("checks", "vm", os.environ.get("VM_RELEASE", "bookworm"))
     try:
-        made.start(tell)
-        yield made
+        bring(lab, definition, "started")
+        yield lab.backend(definition)
     except Unsupported as reason:
         if shutil.which("qemu-img"):  # where QEMU installs, nothing is left out
             raise
         pytest.skip(str(reason))
     finally:
-        made.remove()
+        bring(lab, definition, "absent")

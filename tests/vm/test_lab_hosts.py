@@ -15,17 +15,33 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.ocilab.hosts.plugins.module_utils.linux.errors import InvalidInput
-from ansible_collections.ocilab.hosts.plugins.module_utils.machines import virtual
+from ansible_collections.ocilab.hosts.plugins.module_utils.machines import lab as labs
+from lab_hosts import bring
 
 # Started by a caller that is killed in the midst.
 START = (
-    "import sys; from ansible_collections.ocilab.hosts.plugins.module_utils.machines import virtual;"
-    "virtual.VirtualMachine(*sys.argv[1:]).start(lambda line: print(line, flush=True))"
+    "import sys; from ansible_collections.ocilab.hosts.plugins.module_utils.machines import lab as labs;"
+    "lab = labs.Lab(labs.Places(*sys.argv[2:]));"
+    "lab.carry_out([labs.Definition(sys.argv[1], 'vm')], 'started', 60, None, lambda line: print(line, flush=True))"
 )
 
 
+def start_and_kill(lab, name, wanted):
+    """The start of a lab host, whose caller is killed when the file is there."""
+    places = lab.places
+    arguments = [os.path.dirname(places.lab), places.root, places.store, places.layers]
+    caller = subprocess.Popen(
+        [sys.executable, "-c", START, name, *arguments], stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    while not wanted.exists():
+        assert caller.poll() is None
+        time.sleep(0.001)
+    caller.kill()
+    caller.wait()
+
+
 def machine_processes(folder):
-    """The process ids of what was started for the host in that folder."""
+    """The process ids of what was started for the machine in that folder."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cwd"):
         try:
@@ -36,117 +52,74 @@ def machine_processes(folder):
     return found
 
 
-@pytest.mark.parametrize("name", ["", "../other", "a b", "-a", "a-", "A", "a.b", "a" * 64])
-def test_a_name_that_is_no_host_name_is_refused(tmp_path, name):
-    with pytest.raises(InvalidInput):
-        virtual.VirtualMachine(name, str(tmp_path))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_host_that_was_never_made_is_absent_and_removed_without_a_word(tmp_path):
-    host = virtual.VirtualMachine("none", str(tmp_path))
-    assert host.state() == {
-        "name": "none",
-        "backend": "vm",
-        "release": "",
-        "status": "absent",
-        "address": "",
-        "vars": {},
-    }
-    host.stop()
-    host.remove()
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("options", [{"image": "lab/debian:1"}, {"cpus": 1.5}])
+def test_what_a_virtual_machine_cannot_have_is_refused(options):
+    labs.Definition("good", **options)
+    with pytest.raises(InvalidInput, match="virtual machine"):
+        labs.Definition("bad", "vm", **options)
 
 
 @pytest.mark.root
 @pytest.mark.vm
-def test_killed_callers_and_machines_are_mended(lab, host, progress):
+def test_killed_callers_and_machines_are_mended(lab, host):
     """A second host beside the first: its caller is killed, then its QEMU; its disk outlives both."""
-    folder = lab / "second"
-    caller = subprocess.Popen(
-        [sys.executable, "-c", START, "second", str(lab)], stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    assert any("booting" in line for line in caller.stdout), "it does not boot"
-    while not machine_processes(folder):
-        time.sleep(0.01)
-    caller.kill()
-    caller.wait()
-    caller.stdout.close()
-    second = virtual.VirtualMachine("second", str(lab))
+    second = labs.Definition("second", "vm", host.definition.release)
+    folder = Path(lab.places.lab, "second", "machine")
+    start_and_kill(lab, "second", folder / "monitor")
     try:
         before = machine_processes(folder)
-        assert second.state()["status"] == "starting"
-        second.start(progress)  # takes the same one over
-        assert machine_processes(folder) == before
-        first, state = host.state(), second.state()
-        assert (first["status"], state["status"]) == ("running", "running")
-        assert first["vars"]["ansible_port"] != state["vars"]["ansible_port"]
-        names = [made.machine().run("hostname; cat /etc/machine-id").stdout.split() for made in (host, second)]
+        assert len(before) == 1
+        assert lab.state("second")["status"] == "starting"
+        assert bring(lab, second, "started") == ["stop", "start"]
+        assert len(machine_processes(folder)) == 1
+        states = [lab.state(name) for name in ("checks", "second")]
+        assert [state["status"] for state in states] == ["running", "running"]
+        assert len({state["vars"]["ansible_port"] for state in states}) == 2
+        machines = [host.machine(), lab.backend(second).machine()]
+        names = [machine.run("hostname; cat /etc/machine-id").stdout.split() for machine in machines]
         assert (names[0][0], names[1][0]) == (b"checks", b"second")
         assert names[0][1] != names[1][1]
-        assert second.machine().run("echo kept >/root/file; sync").returncode == 0
+        assert machines[1].run("echo kept >/root/file; sync").returncode == 0
 
-        os.kill(before[0], signal.SIGKILL)
-        while second.machine().is_running():
+        os.kill(machine_processes(folder)[0], signal.SIGKILL)
+        while machines[1].is_running():
             time.sleep(0.05)
-        assert (second.state()["status"], second.state()["vars"]) == ("stopped", {})
-        second.start(progress)
-        second.start(progress)  # nothing to do
-        assert second.machine().run("cat /root/file").stdout == b"kept\n"
-        begun = time.monotonic()
-        second.stop()
-        progress(f"machine: shut down after {time.monotonic() - begun:.0f} s")
-        assert "ower down" in second.machine().console()
-        assert second.state()["status"] == "stopped"
+        state = lab.state("second")
+        assert state["status"] == "stopped"
+        assert "ansible_port" not in state["vars"]
+        assert bring(lab, second, "started") == ["start"]
+        assert bring(lab, second, "started") == []
+        assert machines[1].run("cat /root/file").stdout == b"kept\n"
+        assert bring(lab, second, "stopped") == ["stop"]
+        assert "ower down" in machines[1].console()
+        assert lab.state("second")["status"] == "stopped"
         assert machine_processes(folder) == []
     finally:
-        second.remove()
-    assert not folder.exists()
-    assert second.state()["status"] == "absent"
-    assert host.state()["status"] == "running"
+        bring(lab, second, "absent")
+    assert not folder.parent.exists()
+    assert lab.state("checks")["status"] == "running"
 
 
 @pytest.mark.root
 @pytest.mark.vm
-def test_a_host_is_removed_at_whatever_moment_its_caller_was_killed(lab, host):
-    """Before QEMU's monitor is there, and with a QEMU that does not answer, the process is ended all the same."""
-    folder = lab / "third"
-    wanted = {"made": "vm.json", "executed": "qemu.log", "stopped": "monitor"}
-    for moment, name in wanted.items():
-        caller = subprocess.Popen(
-            [sys.executable, "-c", START, "third", str(lab)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        while not (folder / name).exists():
-            assert caller.poll() is None
-            time.sleep(0.001)
-        caller.kill()
-        caller.wait()
-        third = virtual.VirtualMachine("third", str(lab))
-        if moment == "stopped":
-            for pid in machine_processes(folder):
-                os.kill(pid, signal.SIGSTOP)
-        third.remove()
-        assert machine_processes(folder) == [], moment
-        assert sorted(path.name for path in lab.iterdir()) == ["checks"], moment
-
-
-@pytest.mark.root
-@pytest.mark.vm
-def test_what_a_killed_removal_left_goes_with_the_next_one(tmp_path):
-    (tmp_path / ".gone-host" / "image").mkdir(parents=True)
-    host = virtual.VirtualMachine("host", str(tmp_path))
-    host.remove()
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("moment", ["image/vmlinuz", "disk.qcow2", "alive", "qemu.log", "monitor"])
+def test_a_host_is_removed_at_whatever_moment_its_caller_was_killed(lab, host, moment):
+    """Also before QEMU's monitor is there, and with a QEMU that does not answer: the process is ended all the same."""
+    folder = Path(lab.places.lab, "third", "machine")
+    start_and_kill(lab, "third", folder / moment)
+    if moment == "monitor":
+        for pid in machine_processes(folder):
+            os.kill(pid, signal.SIGSTOP)
+    bring(lab, labs.Definition("third", "vm"), "absent")
+    assert machine_processes(folder) == []
+    assert sorted(os.listdir(lab.places.lab)) == ["checks", "lock"]
 
 
 @pytest.fixture(scope="session")
-def inventory(host, tmp_path_factory):
+def inventory(lab, host, tmp_path_factory):
     """An inventory with the host, as its state tells it: the user is not root, and becomes root."""
     path = tmp_path_factory.mktemp("inventory") / "hosts.json"
-    variables = dict(host.state()["vars"], ansible_become=True)
+    variables = dict(lab.state("checks")["vars"], ansible_become=True)
     path.write_text(json.dumps({"all": {"hosts": {"checks": variables}}}))
     return path
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import guest_checks
 import pytest
 from ansible_collections.ocilab.hosts.plugins.module_utils.spec import runtime, seccomp
+from lab_hosts import tell
 
 pytestmark = [pytest.mark.root, pytest.mark.vm]
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -42,7 +43,7 @@ def payload():
 
 
 @pytest.fixture(scope="session")
-def machine(host, progress):
+def machine(host):
     """The lab host's machine with the labrun command, built there for its own Python."""
     made = host.machine()
     result = made.run(
@@ -54,7 +55,7 @@ def machine(host, progress):
     return made
 
 
-def run_checks(machine, name, progress):
+def run_checks(machine, name):
     begun = time.monotonic()
     result = machine.run(
         f"python3 -BI /opt/ocilab/tests/vm/guest_checks.py {RUNTIMES[name]} {name} /opt/ocilab/config.json"
@@ -62,15 +63,15 @@ def run_checks(machine, name, progress):
     assert result.returncode == 0, result.stderr.decode()
     found = json.loads(result.stdout)
     slowest = max(found, key=lambda check: found[check]["seconds"])
-    progress(f"machine: {len(found)} checks of {name} in {time.monotonic() - begun:.0f} s, the slowest {slowest}")
+    tell(f"machine: {len(found)} checks of {name} in {time.monotonic() - begun:.0f} s, the slowest {slowest}")
     return found
 
 
 @pytest.fixture(scope="session")
-def results(machine, progress):
+def results(machine):
     """What the checks found, by runtime. Both run at the same time, on the machine's two processors."""
     with ThreadPoolExecutor(len(RUNTIMES)) as pool:
-        return dict(zip(RUNTIMES, pool.map(lambda name: run_checks(machine, name, progress), RUNTIMES)))
+        return dict(zip(RUNTIMES, pool.map(lambda name: run_checks(machine, name), RUNTIMES)))
 
 
 def test_the_machine_is_what_the_checks_need(machine):

@@ -19,6 +19,7 @@ from ..labrun.state import DEFAULT_ROOT
 from ..linux.errors import InvalidInput, NotFound
 from .base import Bases
 from .container_host import ContainerHost
+from .virtual_host import VirtualHost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
     from .building import Progress
 
-BACKENDS = ("container",)
+    Host = ContainerHost | VirtualHost
+
+BACKENDS = ("container", "vm")
 _BASES = "@base"  # no lab host's name
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 # What a host was made of, so that another one is made when it changes; the rest takes a restart.
@@ -74,6 +77,8 @@ class Definition:
             raise InvalidInput(message % name)
         if backend not in BACKENDS:
             raise InvalidInput("lab host %s: backend %r is none of %s" % (name, backend, ", ".join(BACKENDS)))
+        if backend == "vm" and (image or cpus != int(cpus)):
+            raise InvalidInput("lab host %s: a virtual machine has no image, and whole processors only" % name)
         self.name = name
         self.backend = backend
         self.release = release
@@ -132,8 +137,9 @@ class Lab:
     def _used(self) -> list[str]:
         return [definition.source for definition in self.definitions()]
 
-    def backend(self, definition: Definition) -> ContainerHost:
-        return ContainerHost(definition, self._folder(definition.name), self.places, self.bases)
+    def backend(self, definition: Definition) -> Host:
+        made = VirtualHost if definition.backend == "vm" else ContainerHost
+        return made(definition, self._folder(definition.name), self.places, self.bases)
 
     def state(self, name: str) -> dict[str, Any]:
         """{"name", "status", "backend", "release", "address", "vars": what Ansible needs}; status 'absent' alone."""
@@ -197,7 +203,7 @@ class Lab:
         hosts: list[Definition],
         state: str,
         stop_timeout_s: float,
-        boot_timeout_s: float,
+        boot_timeout_s: float | None,
         progress: Progress,
     ) -> list[list[str]]:
         """Bring the hosts into the state; all that are started boot at the same time. The actions done, host by host.
@@ -213,9 +219,9 @@ class Lab:
                     host = self._do(action, wanted, stop_timeout_s, progress)
                     if action == "start":
                         started.append(host)
-            deadline = time.monotonic() + boot_timeout_s
+            begun = time.monotonic()
             for host in started:
-                host.await_ready(deadline)
+                host.await_ready(begun + (host.BOOT_TIMEOUT_S if boot_timeout_s is None else boot_timeout_s))
             if state == "absent":
                 self.bases.clean()
         finally:
@@ -229,7 +235,7 @@ class Lab:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return lock
 
-    def _do(self, action: str, wanted: Definition, stop_timeout_s: float, progress: Progress) -> ContainerHost:
+    def _do(self, action: str, wanted: Definition, stop_timeout_s: float, progress: Progress) -> Host:
         present = self.definition(wanted.name)
         host = self.backend(present or wanted)
         progress("%s: %s" % (wanted.name, action))

@@ -59,12 +59,24 @@ class Machine:
         cpus: int = 2,
         outlives: bool = False,
         timeout_s: float = 300.0,
+    ) -> None:
+        """Boot, and return when ssh answers: 20 s by emulation on an idle host. It is off after an error."""
+        self.boot(progress, hostname, memory_mib, cpus, outlives)
+        self.wait_ready(progress, timeout_s)
+
+    def boot(
+        self,
+        progress: Progress,
+        hostname: str = "machine",
+        memory_mib: int = 1024,
+        cpus: int = 2,
+        outlives: bool = False,
         words: str = "",
     ) -> None:
-        """Boot, and return when ssh answers: 20 s by emulation on an idle host. A disk that is there is used again.
+        """Start QEMU, and return at once. A disk that is there is used again.
 
-        outlives: the machine stays when the caller ends; otherwise it is killed with it. It is off after an error.
-        words: more for the kernel's command line.
+        outlives: the machine stays when the caller ends; otherwise it is killed with it. words: more for the kernel's
+        command line.
         """
         qemu = _qemu()
         accelerator = _accelerator(self.image, progress)
@@ -88,7 +100,6 @@ class Machine:
         arguments += ["-qmp", "unix:monitor,server=on,wait=off"]
         progress("machine %s: booting, %s" % (hostname, "with KVM" if accelerator == "kvm" else "by emulation"))
         self._spawn(arguments)
-        self.wait_ready(progress, timeout_s)
 
     def _spawn(self, arguments: list[str]) -> None:
         """Start QEMU, which inherits the locks on the image and on the file that says that the machine runs.
