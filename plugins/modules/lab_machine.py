@@ -26,9 +26,9 @@ options:
     description:
       - The names of the machines, each a host name.
       - Those that are started by one call boot at the same time.
+      - Without it V(stopped) and V(absent) mean all machines that there are.
     type: list
     elements: str
-    required: true
   state:
     description:
       - The state that the machines are to be in.
@@ -115,9 +115,8 @@ EXAMPLES = r"""
   ansible.builtin.add_host: "{{ item.vars | combine({'name': item.name, 'groups': 'lab'}) }}"
   loop: "{{ lab.machines }}"
 
-- name: Remove them
+- name: Remove all machines
   ocilab.hosts.lab_machine:
-    name: [lab1, lab2]
     state: absent
 """
 
@@ -169,7 +168,11 @@ def definition(params, name):
 def run(module):
     params = module.params
     lab = labs.Lab(labs.Places(params["data_root"], params["root"], params["store"], params["layers"]))
-    hosts = [definition(params, name) for name in dict.fromkeys(params["name"])]
+    if params["name"] is None:
+        names = [present.name for present in lab.definitions()]
+    else:
+        names = list(dict.fromkeys(params["name"]))
+    hosts = [definition(params, name) for name in names]
     state = params["state"]
     plans = [lab.plan(host, state) for host in hosts]
     before = {host.name: lab.shown(host.name) for host in hosts}
@@ -193,7 +196,7 @@ def run(module):
 
 def main():
     argument_spec = dict(
-        name={"type": "list", "elements": "str", "required": True},
+        name={"type": "list", "elements": "str"},
         state={"type": "str", "choices": ["created", "started", "stopped", "absent"], "default": "started"},
         backend={"type": "str", "choices": list(labs.BACKENDS), "default": "container"},
         release={"type": "str", "choices": ["bookworm", "trixie"], "default": "bookworm"},
@@ -209,7 +212,7 @@ def main():
         store={"type": "path", "default": "/var/lib/labrun/images"},
         layers={"type": "path", "default": "/var/lib/labrun/layers"},
     )
-    run_module(argument_spec, run)
+    run_module(argument_spec, run, required_if=[("state", "created", ["name"]), ("state", "started", ["name"])])
 
 
 if __name__ == "__main__":

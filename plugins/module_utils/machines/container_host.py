@@ -46,6 +46,7 @@ class ContainerHost:
         self._ready = os.path.join(folder, "ready")
         self._notify = os.path.join(folder, "notify")
         self._socket: socket.socket | None = None
+        self._start: monitor.Start | None = None
 
     def source(self) -> str:
         """What create() will build on, for the definition: the base's name; '' for an image, which is there."""
@@ -80,7 +81,8 @@ class ContainerHost:
         config = system.config(self.definition.name, self._notify, self.own, self._resources())
         config["annotations"]["ocilab.hosts.lab_host"] = self.definition.name
         self.bundle.put(config, self._lower)
-        monitor.start_container(self.definition.name, self.bundle.path, self.places.root, self.log, True, False)
+        name, root = self.definition.name, self.places.root
+        self._start = monitor.Start(name, self.bundle.path, root, self.log, run=True, explain=False)
 
     def _resources(self) -> dict[str, Any]:
         result: dict[str, Any] = {}
@@ -103,9 +105,10 @@ class ContainerHost:
 
     def await_ready(self, deadline: float) -> None:
         """systemd says so itself, to the socket (sd_notify(3)): of its messages only READY=1 counts."""
-        if self._socket is None:
+        if self._socket is None or self._start is None:
             return
         with self._socket as notified:
+            self._start.finish()
             lines: list[bytes] = []
             while b"READY=1" not in lines:
                 notified.settimeout(max(0.001, deadline - time.monotonic()))
@@ -161,8 +164,11 @@ class ContainerHost:
         return ""
 
     def vars(self) -> dict[str, Any]:
-        return {
+        found = {
             "ansible_connection": "ocilab.hosts.labrun",
             "ansible_host": self.definition.name,
             "ansible_python_interpreter": "/usr/bin/python3",
         }
+        if self.places.root != life.DEFAULT_ROOT:
+            found["ansible_labrun_root"] = self.places.root
+        return found

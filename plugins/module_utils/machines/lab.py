@@ -16,7 +16,7 @@ import os
 import time
 
 from ..labrun.state import DEFAULT_ROOT
-from ..linux.errors import InvalidInput, NotFound
+from ..linux.errors import InvalidInput, NotFound, OcilabError
 from .base import Bases
 from .container_host import ContainerHost
 from .virtual_host import VirtualHost
@@ -219,9 +219,7 @@ class Lab:
                     host = self._do(action, wanted, stop_timeout_s, progress)
                     if action == "start":
                         started.append(host)
-            begun = time.monotonic()
-            for host in started:
-                host.await_ready(begun + (host.BOOT_TIMEOUT_S if boot_timeout_s is None else boot_timeout_s))
+            _await_ready(started, time.monotonic(), boot_timeout_s, progress)
             if state == "absent":
                 self.bases.clean()
         finally:
@@ -277,3 +275,16 @@ class Lab:
             if os.path.exists(path):
                 os.unlink(path)
         os.rmdir(self._folder(name))
+
+
+def _await_ready(hosts: list[Host], begun: float, timeout_s: float | None, progress: Progress) -> None:
+    """Wait for all of them, and tell of the first that fails then: what boots meanwhile is known to have booted."""
+    errors = []
+    for host in hosts:
+        try:
+            host.await_ready(begun + (host.BOOT_TIMEOUT_S if timeout_s is None else timeout_s))
+            progress("%s: has booted" % host.definition.name)
+        except OcilabError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
