@@ -20,6 +20,7 @@ from ..linux import mounts, syscalls
 from ..linux.errors import InvalidInput, KernelRefused, NotFound, WrongState
 from ..spec import document, runtime, validate
 from ..spec.seccomp import default_profile
+from . import users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 DEFAULT_ROOT = "/var/lib/labrun/bundles"
 IMAGE_ANNOTATION = "ocilab.hosts.image"
-_PASSWD_BYTES = 1 << 20
 
 
 def describe(image: Image, store: Store, options: dict[str, Any]) -> dict[str, Any]:
@@ -88,31 +88,11 @@ def _merge(base: Any, over: Any) -> Any:
 
 def _user(image: Image, store: Store, text: str) -> dict[str, Any]:
     """The user object for USER[:GROUP], names looked up in the image's own files. Raises InvalidInput."""
-    name, _colon, group = text.partition(":")
-    if text in ("0", "0:0", "root") or (name.isdigit() and group.isdigit()):
-        return {"uid": int(name) if name.isdigit() else 0, "gid": int(group or 0)}
-    users = [row for row in _table(image, store, "etc/passwd", 4) if row[2].isdigit() and row[3].isdigit()]
-    groups = [row for row in _table(image, store, "etc/group", 4) if row[2].isdigit()]
-    found = next((row for row in users if name in (row[0], row[2])), None)
-    if found is None and not name.isdigit():
-        raise InvalidInput("user %r: not in the /etc/passwd of image %s" % (name, image.name))
-    result: dict[str, Any] = {"uid": int(found[2] if found else name), "gid": int(found[3]) if found else 0}
-    if group:
-        chosen = next((row[2] for row in groups if row[0] == group), group)
-        if not chosen.isdigit():
-            raise InvalidInput("group %r: not in the /etc/group of image %s" % (group, image.name))
-        result["gid"] = int(chosen)
-    elif found:
-        extra = sorted({int(row[2]) for row in groups if found[0] in row[3].split(",")})
-        if extra:
-            result["additionalGids"] = extra
-    return result
 
+    def read(name: str) -> bytes:
+        return layers.read_file(store, image, name, users.PASSWD_BYTES)
 
-def _table(image: Image, store: Store, name: str, columns: int) -> list[list[str]]:
-    """The rows of a passwd-like file of the image, which may hold anything (case R13)."""
-    text = layers.read_file(store, image, name, _PASSWD_BYTES).decode("utf-8", "replace")
-    return [row for row in (line.split(":") for line in text.splitlines()) if len(row) >= columns]
+    return users.resolve(text, read, "image " + image.name)
 
 
 class Bundle:
