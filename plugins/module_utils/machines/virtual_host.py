@@ -40,7 +40,7 @@ class VirtualHost:
     the files of a built image (image.py), whose cache may be pruned therefore.
     """
 
-    BOOT_TIMEOUT_S = 300.0
+    BOOT_TIMEOUT_S = 600.0  # 20 s by emulation on an idle host
 
     def __init__(self, definition: Definition, folder: str, _places: Places, _bases: Bases) -> None:
         self.definition = definition
