@@ -38,6 +38,13 @@ BUNDLE: dict[str, Any] = {
     },
     "config": {"type": "dict", "default": {}},
 }
+CONNECTED: dict[str, Any] = {
+    "networks": {"type": "list", "elements": "raw"},
+    "published_ports": {"type": "list", "elements": "str"},
+    "labels": {"type": "dict", "default": {}},
+    "network_config_dir": {"type": "path", "default": "/etc/labrun/networks"},
+}
+_LABEL_LENGTH = 255
 _UNITS = {"K": 10, "M": 20, "G": 30, "T": 40}
 
 
@@ -52,6 +59,30 @@ def bundle_options(params: dict[str, Any]) -> dict[str, Any]:
     mounts = options["mounts"] or []
     options["mounts"] = [{key: value for key, value in item.items() if value is not None} for item in mounts]
     return options
+
+
+def connected_options(params: dict[str, Any]) -> dict[str, Any]:
+    """The further options of labrun/bundle.py from the parameters of CONNECTED. Raises InvalidInput."""
+    from .networks import names
+
+    options: dict[str, Any] = {"labels": labels(params["labels"])}
+    wanted = [names.wanted(item) for item in params["networks"] or []]
+    ports = [names.port(text) for text in params["published_ports"] or []]
+    if ports and not wanted:
+        raise InvalidInput("published_ports: a container without networks has no ports to publish")
+    if wanted:
+        options["networks"] = {"config_dir": params["network_config_dir"], "networks": wanted, "ports": ports}
+    return options
+
+
+def labels(given: dict[str, Any]) -> dict[str, str]:
+    """Labels as text. Raises InvalidInput for a key that is empty, too long, or holds what is not printable."""
+    for key in given:
+        if not 0 < len(key) <= _LABEL_LENGTH or not key.isprintable() or " " in key:
+            raise InvalidInput(
+                "label %r: 1 to %d printable characters without spaces are expected" % (key, _LABEL_LENGTH)
+            )
+    return {key: str(value) for key, value in given.items()}
 
 
 def memory_bytes(text: str) -> int:

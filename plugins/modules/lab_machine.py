@@ -80,6 +80,15 @@ options:
       - A virtual machine has two without it, and can have whole ones only.
     type: float
     default: 0
+  network:
+    description:
+      - The network of labrun that the machines share, as M(ocilab.hosts.labrun_network) makes them.
+      - They know each other by name in it, and have a way out.
+      - One that does not exist is made with the first machine, and removed with the last one.
+      - With an empty name a machine has its loopback device only.
+      - A virtual machine is not in it; it has QEMU's own network, with a way out.
+    type: str
+    default: ocilab
   boot_timeout:
     description: Seconds for all to boot. Without it 60, and 600 for virtual machines.
     type: float
@@ -103,6 +112,10 @@ options:
     description: Where the layers of images are unpacked, once each.
     type: path
     default: /var/lib/labrun/layers
+  network_config_dir:
+    description: Where networks are defined.
+    type: path
+    default: /etc/labrun/networks
 """
 
 EXAMPLES = r"""
@@ -162,12 +175,14 @@ def definition(params, name):
         image=params["image"],
         memory=memory_bytes(params["memory"]) if params["memory"] else 0,
         cpus=params["cpus"],
+        network=params["network"],
     )
 
 
 def run(module):
     params = module.params
-    lab = labs.Lab(labs.Places(params["data_root"], params["root"], params["store"], params["layers"]))
+    folders = ("data_root", "root", "store", "layers", "network_config_dir")
+    lab = labs.Lab(labs.Places(*(params[name] for name in folders)))
     if params["name"] is None:
         names = [present.name for present in lab.definitions()]
     else:
@@ -205,6 +220,8 @@ def main():
         image={"type": "str", "default": ""},
         memory={"type": "str"},
         cpus={"type": "float", "default": 0},
+        network={"type": "str", "default": "ocilab"},
+        network_config_dir={"type": "path", "default": "/etc/labrun/networks"},
         boot_timeout={"type": "float"},
         stop_timeout={"type": "float", "default": 20},
         root={"type": "path", "default": "/run/labrun"},

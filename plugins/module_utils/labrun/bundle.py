@@ -28,14 +28,17 @@ if TYPE_CHECKING:
 
 DEFAULT_ROOT = "/var/lib/labrun/bundles"
 IMAGE_ANNOTATION = "ocilab.hosts.image"
+LABEL_ANNOTATION = "ocilab.hosts.label."
+NETWORKS_ANNOTATION = "ocilab.hosts.networks"  # what networks/attachment.py's plan() is to be given, as JSON
+FILES = ("hosts", "resolv.conf")
 
 
 def describe(image: Image, store: Store, options: dict[str, Any]) -> dict[str, Any]:
     """The config.json for the image of the store and the options.
 
-    options: command, env, user, working_dir, hostname, read_only, memory, cpus, pids_limit, mounts, config (properties
-    of runtime-spec, merged over the rest); an absent or None one is taken from the image or the default.
-    Raises InvalidInput.
+    options: command, env, user, working_dir, hostname, read_only, memory, cpus, pids_limit, mounts, labels, networks
+    (see NETWORKS_ANNOTATION), config (properties of runtime-spec, merged over the rest); an absent or None one is taken
+    from the image or the default. Raises InvalidInput.
     """
     settings = image.config.get("config") or {}
     args = options.get("command") or (settings.get("Entrypoint") or []) + (settings.get("Cmd") or [])
@@ -44,6 +47,8 @@ def describe(image: Image, store: Store, options: dict[str, Any]) -> dict[str, A
     result = runtime.config(args)
     result["linux"]["seccomp"] = default_profile(os.uname().machine)
     result["annotations"] = {IMAGE_ANNOTATION: "%s@%s" % (image.name, image.digest)}
+    for key, value in (options.get("labels") or {}).items():
+        result["annotations"][LABEL_ANNOTATION + key] = value
     process = result["process"]
     process["env"] = _environment(settings.get("Env") or [], options.get("env") or {})
     process["cwd"] = options.get("working_dir") or settings.get("WorkingDir") or "/"
@@ -51,6 +56,8 @@ def describe(image: Image, store: Store, options: dict[str, Any]) -> dict[str, A
     result["hostname"] = options.get("hostname") or result["hostname"]
     result["root"]["readonly"] = bool(options.get("read_only"))
     result["mounts"] += options.get("mounts") or []
+    if options.get("networks"):
+        connect(result, options["networks"])
     _limit(result["linux"]["resources"], options)
     result = dict(_merge(result, options.get("config") or {}))
     validate.config(result, "config", _ignore)
@@ -65,6 +72,22 @@ def _environment(image_env: list[str], extra: dict[str, str]) -> list[str]:
     merged = dict(entry.partition("=")[::2] for entry in ["PATH=" + runtime.PATH, *image_env])
     merged.update(extra)
     return ["%s=%s" % pair for pair in merged.items()]
+
+
+def connect(result: dict[str, Any], networks: dict[str, Any]) -> None:
+    """Note the networks for who starts the container, and bind the bundle's files over those that depend on them.
+
+    networks: "config_dir", "networks" (of networks/names.py), "ports", "hosts": the path of the bundle's hosts file.
+    """
+    networks = dict(networks, hostname=result["hostname"])
+    result["annotations"][NETWORKS_ANNOTATION] = document.dump(networks).decode()
+    taken = {item["destination"] for item in result["mounts"]}
+    for name in FILES:
+        if "/etc/" + name not in taken:
+            source = os.path.join(os.path.dirname(networks["hosts"]), name)
+            # private: what the container mounts on it is not to show on the host, where its mounts are shared
+            bind = {"destination": "/etc/" + name, "type": "bind", "source": source, "options": ["bind", "private"]}
+            result["mounts"].append(bind)
 
 
 def _limit(resources: dict[str, Any], options: dict[str, Any]) -> None:
@@ -137,6 +160,8 @@ class Bundle:
             os.makedirs(self.path, mode=0o700, exist_ok=True)
             if not self.is_ready():
                 self._mount(lower())
+            if NETWORKS_ANNOTATION in config.get("annotations", {}):
+                self._write_files()
             temporary = self.config_path + ".new"
             with open(temporary, "wb") as file:
                 file.write(document.dump(config) + b"\n")
@@ -145,6 +170,15 @@ class Bundle:
             if present is None:
                 self.remove()
             raise
+
+    def _write_files(self) -> None:
+        """The container's own hosts and resolv.conf, before it has an address."""
+        from ..networks import hosts
+
+        for name, data in hosts.initial().items():
+            with open(os.path.join(self.path, name), "wb") as file:
+                file.write(data)
+            os.chmod(file.name, 0o644)
 
     def _mount(self, lower: list[str]) -> None:
         for name in ("rootfs", "upper", "work"):
@@ -171,7 +205,7 @@ class Bundle:
         """Unmount and remove the bundle; False where there was none. Raises WrongState for a folder that is none."""
         if not os.path.isdir(self.path):
             return False
-        strange = set(os.listdir(self.path)) - {"config.json", "config.json.new", "rootfs", "upper", "work"}
+        strange = set(os.listdir(self.path)) - {"config.json", "config.json.new", "rootfs", "upper", "work", *FILES}
         if strange:
             raise WrongState("bundle %s: not ours to remove, it holds %s" % (self.path, sorted(strange)[0]))
         if mounts.is_mounted(self.rootfs):

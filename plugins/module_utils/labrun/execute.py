@@ -32,7 +32,7 @@ def process_for(container: Container, args: list[str], changes: dict[str, Any]) 
 
     env is added to; user is laid over the container's; capabilities (a list) are added to its sets; the rest replaced.
     """
-    configured = container.folder.config()["process"]
+    configured: dict[str, Any] = container.folder.config().get("process") or dict(process.NONE)
     result = dict(configured, args=args, terminal=False)
     for key, value in changes.items():
         if key == "env":

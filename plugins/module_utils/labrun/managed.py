@@ -14,6 +14,7 @@ from ..linux import trace
 from ..linux.errors import InvalidInput, NotFound, OcilabError
 from . import bundle as bundles
 from . import container as life
+from . import create as creation
 from . import monitor
 from .explain import steps
 from .state import check_id
@@ -35,10 +36,17 @@ class Wanted:
         self.stop_timeout_s = stop_timeout_s
         self.image: Image | None = None
         self.config: dict[str, Any] = {}
+        self.networks: dict[str, Any] = {}
 
     def describe_image(self, name: str, store: Store, layers_root: str, options: dict[str, Any]) -> None:
-        """Take the image and the options of labrun/bundle.py. Raises NotFound, InvalidInput."""
+        """Take the image and the options of labrun/bundle.py. Raises NotFound, InvalidInput.
+
+        Of networks only config_dir, networks and ports are given, as networks/attachment.py's plan() explains them.
+        """
         path = self.own_bundle.path
+        if options.get("networks"):
+            self.networks = dict(options["networks"], hosts=os.path.join(path, "hosts"))
+            options = dict(options, networks=self.networks, hostname=options.get("hostname") or self.container.id)
         self.own_bundle, self.image, self.config = bundles.prepare(path, name, store, options)
         self.store = store
         self.layers_root = layers_root
@@ -61,7 +69,10 @@ class Wanted:
 
 
 def plan(wanted: Wanted, state: str) -> list[str]:
-    """The actions that bring the container into the state: delete, create, start, stop; [] when it is in it."""
+    """The actions that bring the container into the state: delete, create, start, stop; [] when it is in it.
+
+    Raises NotFound, and what is wrong with the bundle of one that is to be created: InvalidInput, Unsupported.
+    """
     status = wanted.shown().get("status", "")
     if state == "absent":
         return ["delete"] if status or wanted.own_bundle.config() is not None else []
@@ -69,14 +80,19 @@ def plan(wanted: Wanted, state: str) -> list[str]:
         if not status:
             raise NotFound("container %s: does not exist, so that it cannot be stopped" % wanted.container.id)
         return [] if status == "stopped" else ["stop"]
-    if wanted.image is None and not os.path.exists(os.path.join(wanted.bundle_path, "config.json")):
+    path = os.path.join(os.path.realpath(wanted.bundle_path), "config.json")
+    if wanted.image is None and not os.path.exists(path):
         raise InvalidInput("bundle %s: there is no config.json in it" % wanted.bundle_path)
+    if status and not (wanted.differs() or status == "creating" or (state == "started" and status == "stopped")):
+        return ["start"] if state == "started" and status == "created" else []
+    if wanted.image is None:
+        creation.read_config(path, lambda _told: None)
     anew = ["create", "start"] if state == "started" else ["create"]
-    if not status:
-        return anew
-    if wanted.differs() or status == "creating" or (state == "started" and status == "stopped"):
-        return ["delete", *anew]
-    return ["start"] if state == "started" and status == "created" else []
+    if wanted.networks:
+        from ..networks import attachment
+
+        attachment.plan(wanted.container.id, wanted.container.folder.root, wanted.networks)  # what cannot be had
+    return ["delete", *anew] if status else anew
 
 
 def predict(before: dict[str, Any], actions: list[str]) -> dict[str, Any]:
@@ -154,7 +170,7 @@ class _Work:
 
 def _program(wanted: Wanted) -> str:
     config = wanted.config or bundles.Bundle(wanted.bundle_path).config() or {}
-    return " ".join(config["process"]["args"]) if config else ""
+    return " ".join((config.get("process") or {}).get("args") or [])
 
 
 def _delete(wanted: Wanted, keep_bundle: bool) -> None:

@@ -15,6 +15,8 @@ import os
 
 from ..linux import processes, syscalls, trace
 from ..linux.errors import OcilabError
+from ..spec import document
+from . import bundle as bundles
 from . import channel, watch
 from . import container as life
 
@@ -118,11 +120,26 @@ class _Monitor:
             pid, _started = self.container.folder.process()
             pidfd = syscalls.pidfd_open(pid)
             self.watching = watch.Watch(pid, pidfd, out_read, err_read, log_fd, self.container.folder.path)
+            self._connect(pid)
             if run:
                 self.container.start()
         except BaseException:
             self.container.delete(force=True)
             raise
+
+    def _connect(self, pid: int) -> None:
+        """Attach the container to the networks that its configuration names, while its process waits to be started."""
+        wish = self.container.folder.load()["annotations"].get(bundles.NETWORKS_ANNOTATION)
+        if not wish:
+            return
+        from ..networks import attachment
+
+        lock = self.container.folder.lock()
+        try:
+            entries = attachment.plan(self.id, self.root, document.parse(wish.encode(), bundles.NETWORKS_ANNOTATION))
+            attachment.attach(entries, "/proc/%d/ns/net" % pid, self.container.folder.note)
+        finally:
+            os.close(lock)
 
     def watch(self) -> None:
         """Stay until the container's process has ended, soon as a smaller process (watch.py)."""

@@ -38,7 +38,7 @@ def open_file(container: Container, described: dict[str, Any], path: bytes, writ
         raise WrongState("container %s: no file of it can be opened, it is %s" % (container.id, state["status"]))
     config = container.folder.config()
     linux = dict(config.get("linux") or {}, seccomp=None)
-    described = dict(described, apparmorProfile="", selinuxLabel="")
+    described = dict(described, apparmorProfile="", selinuxLabel="", capabilities=_after_execve(described))
     prepared = process.Prepared(described, linux, _ignore, _ignore, joining=True)
     kinds = [item["type"] for item in linux.get("namespaces") or []]
     joined = {kind: "/proc/%d/ns/%s" % (state["pid"], namespaces.KINDS[kind][1]) for kind in ("user", "mount")}
@@ -63,6 +63,14 @@ def open_file(container: Container, described: dict[str, Any], path: bytes, writ
 
 def _ignore(_text: str) -> None:
     """Debug lines and warnings are those of the container's start."""
+
+
+def _after_execve(described: dict[str, Any]) -> dict[str, list[str]]:
+    """The capabilities that a program of the process would have: root's the bounding set, a user's the ambient one."""
+    configured = described.get("capabilities") or {}
+    is_root = not (described.get("user") or {}).get("uid")
+    kept = configured.get("bounding" if is_root else "ambient") or []
+    return {"permitted": kept, "effective": kept}
 
 
 def _failure(container_id: str, path: str, answer: bytes) -> OcilabError:

@@ -13,9 +13,9 @@ import time
 
 from ..images import layers
 from ..images.store import Store
+from ..labrun import bundle as bundles
 from ..labrun import container as life
 from ..labrun import monitor
-from ..labrun.bundle import Bundle
 from ..linux.errors import NotFound, OcilabError
 from . import guest, system
 from .base import Bases, Recipe
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from .building import Progress
     from .lab import Definition, Places
+    from .lab_network import LabNetwork
 
 _MESSAGE_BYTES = 4096
 
@@ -35,12 +36,13 @@ class ContainerHost:
 
     BOOT_TIMEOUT_S = 60.0
 
-    def __init__(self, definition: Definition, folder: str, places: Places, bases: Bases) -> None:
+    def __init__(self, definition: Definition, folder: str, places: Places, bases: Bases, network: LabNetwork) -> None:
         self.definition = definition
+        self.network = network
         self.places = places
         self.bases = bases
         self.container = life.Container(definition.name, places.root)
-        self.bundle = Bundle(os.path.join(folder, "bundle"))
+        self.bundle = bundles.Bundle(os.path.join(folder, "bundle"))
         self.own = os.path.join(folder, "own")
         self.log = os.path.join(folder, "log")
         self._ready = os.path.join(folder, "ready")
@@ -79,7 +81,10 @@ class ContainerHost:
         self.container.delete(force=True)  # what a run before has left; nothing where there is none
         self._listen()
         config = system.config(self.definition.name, self._notify, self.own, self._resources())
-        config["annotations"]["ocilab.hosts.lab_host"] = self.definition.name
+        config["annotations"][bundles.LABEL_ANNOTATION + "lab_host"] = self.definition.name
+        if self.definition.network:
+            networks = self.network.wish(os.path.join(self.bundle.path, "hosts"))
+            bundles.connect(config, networks)
         self.bundle.put(config, self._lower)
         name, root = self.definition.name, self.places.root
         self._start = monitor.Start(name, self.bundle.path, root, self.log, run=True, explain=False)
@@ -161,7 +166,7 @@ class ContainerHost:
             shutil.rmtree(self.own)
 
     def address(self) -> str:
-        return ""
+        return self.network.address(self.definition.name) if self.definition.network else ""
 
     def vars(self) -> dict[str, Any]:
         found = {

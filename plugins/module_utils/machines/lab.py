@@ -19,6 +19,7 @@ from ..labrun.state import DEFAULT_ROOT
 from ..linux.errors import InvalidInput, NotFound, OcilabError
 from .base import Bases
 from .container_host import ContainerHost
+from .lab_network import LabNetwork
 from .virtual_host import VirtualHost
 
 TYPE_CHECKING = False
@@ -37,7 +38,7 @@ _MADE_OF = ("backend", "release", "packages", "mirror", "image")
 
 
 class Places:
-    """Folders: data_root of the lab's data, root of containers' state, store and layers of images."""
+    """Folders: data_root of the lab's data, root of containers' state, store and layers of images, networks."""
 
     def __init__(
         self,
@@ -45,18 +46,21 @@ class Places:
         root: str = DEFAULT_ROOT,
         store: str = "/var/lib/labrun/images",
         layers: str = "/var/lib/labrun/layers",
+        networks: str = "/etc/labrun/networks",
     ) -> None:
         self.lab = os.path.join(data_root, "lab")
         self.root = root
         self.store = store
         self.layers = layers
+        self.networks = networks
 
 
 class Definition:
     """What a lab host is to be like.
 
     backend: one of BACKENDS; release, packages, mirror: of Debian, or image: one of labrun's store; memory: bytes or 0;
-    cpus: processors or 0.0; source: what it was built on, known once it is; complete: whether it was built.
+    cpus: processors or 0.0; network: the name of one of labrun's, or ''; source: what it was built on, known once it
+    is; complete: whether it was built.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class Definition:
         image: str = "",
         memory: int = 0,
         cpus: float = 0.0,
+        network: str = "ocilab",
         source: str = "",
         complete: bool = False,
     ) -> None:
@@ -87,6 +92,7 @@ class Definition:
         self.image = image
         self.memory = memory
         self.cpus = cpus
+        self.network = network if backend == "container" else ""  # a virtual machine's is QEMU's own
         self.source = source
         self.complete = complete
 
@@ -138,8 +144,23 @@ class Lab:
         return [definition.source for definition in self.definitions()]
 
     def backend(self, definition: Definition) -> Host:
-        made = VirtualHost if definition.backend == "vm" else ContainerHost
-        return made(definition, self._folder(definition.name), self.places, self.bases)
+        folder = self._folder(definition.name)
+        if definition.backend == "vm":
+            return VirtualHost(definition, folder)
+        return ContainerHost(definition, folder, self.places, self.bases, self._network(definition))
+
+    def _network(self, definition: Definition) -> LabNetwork:
+        return LabNetwork(definition.network, self.places.networks, self.places.root)
+
+    def _make_network(self, definition: Definition) -> None:
+        if definition.network:
+            self._network(definition).make()
+
+    def _remove_network(self, definition: Definition) -> None:
+        """Where it was the last one in it; before its definition goes, so that the next run finds what is left."""
+        in_it = [other.name for other in self.definitions() if other.network == definition.network]
+        if definition.network and in_it in ([], [definition.name]):
+            self._network(definition).remove()
 
     def state(self, name: str) -> dict[str, Any]:
         """{"name", "status", "backend", "release", "address", "vars": what Ansible needs}; status 'absent' alone."""
@@ -247,6 +268,7 @@ class Lab:
             wanted.source = present.source
             self._keep(wanted, complete=True)
         elif action == "start":
+            self._make_network(host.definition)
             host.start()
         elif action == "stop":
             host.stop(stop_timeout_s)
@@ -254,6 +276,7 @@ class Lab:
             if present:
                 self._keep(present, complete=False)
             host.remove()
+            self._remove_network(host.definition)
             self._forget(wanted.name)
         return host
 

@@ -38,8 +38,8 @@ _NODES = {"/dev/fuse": (10, 229), "/dev/net/tun": (10, 200)}
 # Nodes of any kind may be made (images and overlays hold some), these may be used: null, zero, full, random, urandom,
 # tty, console, ptmx, every pts, and _NODES.
 _USED = ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2), (136, -1), *_NODES.values())
-_MASKED = ("/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/sched_debug", "/proc/scsi", "/proc/sysrq-trigger")
-_MASKED_TOO = ("/proc/timer_list", "/sys/firmware")
+_QUIET = ["nosuid", "noexec", "nodev"]
+_MASKED = ["acpi", "kcore", "keys", "sched_debug", "scsi", "sysrq-trigger", "timer_list"]
 _READONLY = ("/proc/bus", "/proc/fs", "/proc/irq")
 # systemd of trixie asks for both words before it works with cgroup v1.
 _V1_WORDS = ["systemd.unified_cgroup_hierarchy=0", "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"]
@@ -65,7 +65,7 @@ def config(name: str, notify_socket: str, own_folders: str, resources: dict[str,
         for path, (major, minor) in _NODES.items()
     ]
     # crun refuses v1 with v2 beside it, as the host may have it: the machine sees v1 alone.
-    linux["maskedPaths"] = [*_MASKED, *_MASKED_TOO] + (["/sys/fs/cgroup/unified"] if is_v1 else [])
+    linux["maskedPaths"] = ["/proc/" + name for name in _MASKED] + (["/sys/fs/cgroup/unified"] if is_v1 else [])
     linux["readonlyPaths"] = [*_READONLY, *_readonly_sysctls()]
     linux["seccomp"] = _seccomp()
     linux["rootfsPropagation"] = "rshared"  # as systemd has it on a host; engines expect it
@@ -74,6 +74,9 @@ def config(name: str, notify_socket: str, own_folders: str, resources: dict[str,
             item["options"] = [word for word in item["options"] if word != "ro"]
     result["mounts"] += [
         {"destination": "/run", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev", "mode=755"]},
+        # Users may mount a procfs in namespaces of their own (rootless containers) where one is seen without masks; in
+        # this one there is nothing but processes.
+        {"destination": "/run/host/proc", "type": "proc", "source": "proc", "options": [*_QUIET, "subset=pid"]},
         {"destination": NOTIFY, "type": "bind", "source": notify_socket, "options": ["bind", "private"]},
     ]
     # private: as peers of the host's mounts they would show it what engines mount in them.

@@ -21,9 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .base import Bases
     from .building import Progress
-    from .lab import Definition, Places
+    from .lab import Definition
 
 # What Ansible needs there besides the base: become, the module apt, and a name that resolves to the machine itself.
 _PACKAGES = ("libnss-myhostname", "python3-apt", "sudo")
@@ -42,7 +41,7 @@ class VirtualHost:
 
     BOOT_TIMEOUT_S = 600.0  # 20 s by emulation on an idle host
 
-    def __init__(self, definition: Definition, folder: str, _places: Places, _bases: Bases) -> None:
+    def __init__(self, definition: Definition, folder: str) -> None:
         self.definition = definition
         self.folder = os.path.join(folder, "machine")
         self._image = os.path.join(self.folder, "image")
