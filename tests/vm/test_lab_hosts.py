@@ -117,10 +117,9 @@ def test_a_host_is_removed_at_whatever_moment_its_caller_was_killed(lab, host, m
 
 @pytest.fixture(scope="session")
 def inventory(lab, host, tmp_path_factory):
-    """An inventory with the host, as its state tells it: the user is not root, and becomes root."""
+    """An inventory with the host, as its state tells it."""
     path = tmp_path_factory.mktemp("inventory") / "hosts.json"
-    variables = dict(lab.state("checks")["vars"], ansible_become=True)
-    path.write_text(json.dumps({"all": {"hosts": {"checks": variables}}}))
+    path.write_text(json.dumps({"all": {"hosts": {"checks": lab.state("checks")["vars"]}}}))
     return path
 
 
