@@ -40,9 +40,14 @@ options:
     choices: [created, started, stopped, absent]
     default: started
   backend:
-    description: What runs the machine.
+    description:
+      - What runs the machine.
+      - With V(vm) it is a virtual machine under QEMU, by KVM where a guest boots with it and else by emulation, which
+        takes 20 seconds and more to boot. It has a kernel of its own, cgroup v2 and AppArmor, and Ansible reaches it by
+        ssh as a user who is not root, but may become root.
+      - The machine's image is built once, which takes two minutes, and kept in C(~/.cache/ocilab.hosts/machines).
     type: str
-    choices: [container]
+    choices: [container, vm]
     default: container
   release:
     description: The release of Debian.
@@ -65,10 +70,14 @@ options:
     type: str
     default: ""
   memory:
-    description: The limit of memory, in bytes or with a unit, as V(512M).
+    description:
+      - The limit of memory, in bytes or with a unit, as V(512M).
+      - A virtual machine has V(1G) without it.
     type: str
   cpus:
-    description: The limit of processor time, in processors.
+    description:
+      - The limit of processor time, in processors.
+      - A virtual machine has two without it, and can have whole ones only.
     type: float
     default: 0
   network:
@@ -77,12 +86,12 @@ options:
       - They know each other by name in it, and have a way out.
       - One that does not exist is made with the first machine, and removed with the last one.
       - With an empty name a machine has its loopback device only.
+      - A virtual machine is not in it; it has QEMU's own network, with a way out.
     type: str
     default: ocilab
   boot_timeout:
-    description: Seconds for all to boot.
+    description: Seconds for all to boot. Without it 60, and 600 for virtual machines.
     type: float
-    default: 60
   stop_timeout:
     description: Seconds for a machine to shut down before its processes are killed.
     type: float
@@ -213,7 +222,7 @@ def main():
         cpus={"type": "float", "default": 0},
         network={"type": "str", "default": "ocilab"},
         network_config_dir={"type": "path", "default": "/etc/labrun/networks"},
-        boot_timeout={"type": "float", "default": 60},
+        boot_timeout={"type": "float"},
         stop_timeout={"type": "float", "default": 20},
         root={"type": "path", "default": "/run/labrun"},
         data_root={"type": "path", "default": "/var/lib/labrun"},

@@ -414,3 +414,24 @@ def test_without_a_mount_namespace_exec_is_in_the_root_and_delete_takes_the_moun
     assert bundle.labrun("run", "--bundle", str(bundle.path), bundle.name).returncode == 127
     assert str(bundle.path) not in Path("/proc/self/mountinfo").read_text()
     bundle.assert_nothing_left()
+
+
+def test_a_container_without_process_can_be_created_and_not_be_started(bundle):
+    """config.md, process: "REQUIRED when start is called". runc refuses it at create, crun does as this."""
+    process = bundle.config.pop("process")
+    bundle.write()
+    assert bundle.labrun("create", "--bundle", str(bundle.path), bundle.name, stdin=-3).returncode == 0
+    assert json.loads(bundle.labrun("state", bundle.name).stdout)["status"] == "created"
+    entered = bundle.labrun("exec", bundle.name, "/bin/echo", "within")
+    assert (entered.returncode, entered.stdout) == (0, "within\n"), entered.stderr
+    result = bundle.labrun("start", bundle.name)
+    assert result.returncode == 1
+    assert "process: missing; a container without one can be created, and cannot be started" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert json.loads(bundle.labrun("state", bundle.name).stdout)["status"] == "stopped"
+    assert bundle.labrun("delete", bundle.name).returncode == 0
+    result = bundle.labrun("run", "--bundle", str(bundle.path), bundle.name)
+    assert (result.returncode, "process: missing" in result.stderr) == (1, True)
+    bundle.assert_nothing_left()
+    bundle.config["process"] = process
+    assert bundle.run("/bin/true").returncode == 0

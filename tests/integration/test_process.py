@@ -639,7 +639,7 @@ BAD_PROFILES = [
     ({"syscalls": [{"names": ["sync"], "action": "SCMP_ACT_NOTIFY"}]}, "listenerPath: missing"),
     (
         {"syscalls": [{"names": ["write"], "action": "SCMP_ACT_NOTIFY"}], "listenerPath": "/x"},
-        "SCMP_ACT_NOTIFY cannot be used for write",
+        "SCMP_ACT_NOTIFY cannot be used for the write syscall",
     ),
     ({"listenerMetadata": "x"}, "listenerPath is missing"),
     ({"syscalls": [{"names": ["sync"], "action": "SCMP_ACT_KILL", "errnoRet": 3}]}, "returns no errno"),
@@ -899,7 +899,7 @@ def test_a_listener_of_an_exec(running, agent, tmp_path):
 def test_a_listener_that_is_not_there(bundle, tmp_path):
     rule = {"names": ["sync"], "action": "SCMP_ACT_NOTIFY"}
     with_rule(bundle, rule, listenerPath=str(tmp_path / "nobody.sock"))
-    refused(bundle, "must be the Unix socket of a seccomp agent that is running")
+    refused(bundle, "failed to connect with seccomp agent; linux.seccomp.listenerPath must be the socket of one")
 
 
 # What execve(2) answers comes back through the launcher

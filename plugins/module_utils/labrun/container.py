@@ -222,8 +222,10 @@ class Container:
         trace.step("delete")
         kept = self.folder.load()
         self._destroy_process()
-        for entry in reversed(self.folder.journal()):
-            if entry["object"] == "cgroup":
+        entries = self.folder.journal()
+        cgroups = [entry for entry in entries if entry["object"] == "cgroup"]
+        for entry in reversed(entries):
+            if entry["object"] == "cgroup" and entry is cgroups[-1]:  # the last knows all that was made
                 from ..linux.cgroups import manager
 
                 manager.from_journal(entry).remove()

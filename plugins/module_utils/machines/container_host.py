@@ -34,6 +34,8 @@ _MESSAGE_BYTES = 4096
 class ContainerHost:
     """The backend "container" of lab.Lab, which tells what the methods are for."""
 
+    BOOT_TIMEOUT_S = 60.0
+
     def __init__(self, definition: Definition, folder: str, places: Places, bases: Bases, network: LabNetwork) -> None:
         self.definition = definition
         self.network = network

@@ -20,6 +20,7 @@ from ..linux.errors import InvalidInput, NotFound, OcilabError
 from .base import Bases
 from .container_host import ContainerHost
 from .lab_network import LabNetwork
+from .virtual_host import VirtualHost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 
     from .building import Progress
 
-BACKENDS = ("container",)
+    Host = ContainerHost | VirtualHost
+
+BACKENDS = ("container", "vm")
 _BASES = "@base"  # no lab host's name
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 # What a host was made of, so that another one is made when it changes; the rest takes a restart.
@@ -79,6 +82,8 @@ class Definition:
             raise InvalidInput(message % name)
         if backend not in BACKENDS:
             raise InvalidInput("lab host %s: backend %r is none of %s" % (name, backend, ", ".join(BACKENDS)))
+        if backend == "vm" and (image or cpus != int(cpus)):
+            raise InvalidInput("lab host %s: a virtual machine has no image, and whole processors only" % name)
         self.name = name
         self.backend = backend
         self.release = release
@@ -87,7 +92,7 @@ class Definition:
         self.image = image
         self.memory = memory
         self.cpus = cpus
-        self.network = network
+        self.network = network if backend == "container" else ""  # a virtual machine's is QEMU's own
         self.source = source
         self.complete = complete
 
@@ -138,9 +143,11 @@ class Lab:
     def _used(self) -> list[str]:
         return [definition.source for definition in self.definitions()]
 
-    def backend(self, definition: Definition) -> ContainerHost:
-        network = self._network(definition)
-        return ContainerHost(definition, self._folder(definition.name), self.places, self.bases, network)
+    def backend(self, definition: Definition) -> Host:
+        folder = self._folder(definition.name)
+        if definition.backend == "vm":
+            return VirtualHost(definition, folder)
+        return ContainerHost(definition, folder, self.places, self.bases, self._network(definition))
 
     def _network(self, definition: Definition) -> LabNetwork:
         return LabNetwork(definition.network, self.places.networks, self.places.root)
@@ -217,7 +224,7 @@ class Lab:
         hosts: list[Definition],
         state: str,
         stop_timeout_s: float,
-        boot_timeout_s: float,
+        boot_timeout_s: float | None,
         progress: Progress,
     ) -> list[list[str]]:
         """Bring the hosts into the state; all that are started boot at the same time. The actions done, host by host.
@@ -233,7 +240,7 @@ class Lab:
                     host = self._do(action, wanted, stop_timeout_s, progress)
                     if action == "start":
                         started.append(host)
-            _await_ready(started, time.monotonic() + boot_timeout_s, progress)
+            _await_ready(started, time.monotonic(), boot_timeout_s, progress)
             if state == "absent":
                 self.bases.clean()
         finally:
@@ -247,7 +254,7 @@ class Lab:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return lock
 
-    def _do(self, action: str, wanted: Definition, stop_timeout_s: float, progress: Progress) -> ContainerHost:
+    def _do(self, action: str, wanted: Definition, stop_timeout_s: float, progress: Progress) -> Host:
         present = self.definition(wanted.name)
         host = self.backend(present or wanted)
         progress("%s: %s" % (wanted.name, action))
@@ -293,12 +300,12 @@ class Lab:
         os.rmdir(self._folder(name))
 
 
-def _await_ready(hosts: list[ContainerHost], deadline: float, progress: Progress) -> None:
+def _await_ready(hosts: list[Host], begun: float, timeout_s: float | None, progress: Progress) -> None:
     """Wait for all of them, and tell of the first that fails then: what boots meanwhile is known to have booted."""
     errors = []
     for host in hosts:
         try:
-            host.await_ready(deadline)
+            host.await_ready(begun + (host.BOOT_TIMEOUT_S if timeout_s is None else timeout_s))
             progress("%s: has booted" % host.definition.name)
         except OcilabError as error:
             errors.append(error)

@@ -200,7 +200,9 @@ def detach(entry: dict[str, Any], netns: str = "") -> None:
         problems = Call(entry, netns, busy).delete(result)
         _delete_devices(entry, result)
         if not entry["internal"]:
-            firewall.remove_masquerade(entry["network"], entry["cni_id"])
+            addresses = [found["address"].partition("/")[0] for found in result.get("ips", [])]
+            firewall.sweep(entry["cni_id"], addresses[0] if addresses else "")
+        registry.release(entry)
         if problems:
             raise OcilabError("; ".join(problems))
         with registry.locked():

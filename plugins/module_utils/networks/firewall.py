@@ -9,7 +9,6 @@ Podman's CNI uses chains of the same names: none is removed that still holds a r
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 
 from ..linux import files, netlink
@@ -91,16 +90,29 @@ def forget_published(network: str, bridge: str) -> None:
         pass
 
 
-def remove_masquerade(network: str, cni_id: str) -> None:
-    """Remove the chain of one container, which the plugin bridge leaves when the namespace is gone before DEL."""
-    chain = "CNI-" + hashlib.sha512((network + cni_id).encode()).hexdigest()[:24]
-    rules = _rules("nat")
-    for rule in rules:
-        if rule[0] == "-A" and rule[-2:] == ["-j", chain]:
-            _change("-t", "nat", "-D", *rule[1:])
-    if ["-N", chain] in rules:
-        _change("-t", "nat", "-F", chain)
-        _change("-t", "nat", "-X", chain)
+def sweep(cni_id: str, address: str) -> None:
+    """Remove the rules and chains of one container that its plugins' DEL has left, as where one was uninstalled.
+
+    The plugin bridge leaves its masquerading where the namespace is gone before DEL; those of bridge and portmap bear
+    the container in a comment, those of firewall its address, '' for none. Raises OcilabError.
+    """
+    mark = 'id: "%s"' % cni_id
+    for table in ("nat", "filter"):
+        rules = _rules(table)
+        chains = set()
+        for rule in rules:
+            if rule[0] == "-A" and (any(mark in word for word in rule) or _is_about(rule, address)):
+                _change("-t", table, "-D", *rule[1:])
+                chains |= {rule[1], rule[-1]}
+        shared = {chain for _table, chain, _count in _SHARED}
+        for chain in sorted(chains):
+            if chain.startswith("CNI-") and chain not in shared and ["-N", chain] in rules:
+                _change("-t", table, "-F", chain)
+                _change("-t", table, "-X", chain)
+
+
+def _is_about(rule: list[str], address: str) -> bool:
+    return bool(address) and rule[1] == "CNI-FORWARD" and address + "/32" in rule
 
 
 def restore(noted: dict[str, Any]) -> None:

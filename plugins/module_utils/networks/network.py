@@ -77,7 +77,7 @@ class Network:
         """
         present = self.describe()
         device = bridge_name(self.name)
-        taken = subnets.known(present.get("bridge", "")) + self._of_the_others()
+        taken = self._of_the_others() + subnets.known(present.get("bridge", ""))
         if subnet:
             chosen = names.subnet(subnet)
         else:
