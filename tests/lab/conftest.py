@@ -27,13 +27,13 @@ def lab(tmp_path_factory, labrun):
         folder.mkdir(parents=True, exist_ok=True)
     (made.data / "lab" / "@base").symlink_to(kept)
     yield made
-    made.module(state="absent")
+    made.bring(state="absent")
     shutil.rmtree(made.data, ignore_errors=True)
 
 
 @pytest.fixture
 def clean_lab(lab):
     """The lab without machines, before and after."""
-    lab.module(state="absent")
+    lab.bring(state="absent")
     yield lab
-    lab.module(state="absent")
+    lab.bring(state="absent")

@@ -34,13 +34,13 @@ class Lab:
         }
 
     def module(self, check=False, **arguments):
-        """Run the module; its result."""
+        """Run the module; its result, and what Ansible has shown."""
         command = [sys.executable, "-m", "ansible", "adhoc", "localhost", "-m", "ocilab.hosts.lab_machine", "-a"]
         command += [json.dumps(dict(self.places, **arguments))] + (["--check", "--diff"] if check else [])
         environment = dict(ANSIBLE, ANSIBLE_STDOUT_CALLBACK="ansible.builtin.minimal")
         result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
         text = result.stdout[result.stdout.index(" => ") + 4 :] if " => " in result.stdout else result.stdout
-        return dict(json.loads(text), failed=result.returncode != 0)
+        return dict(json.loads(text), failed=result.returncode != 0, shown=result.stdout)
 
     def playbook(self, name, **variables):
         """Run one of the collection's playbooks; (seconds, output)."""
@@ -53,9 +53,22 @@ class Lab:
         return time.monotonic() - begun, result.stdout
 
     def begin(self, **arguments):
-        """The module, begun in a process of its own, to be killed in the midst of it."""
-        command = [sys.executable, "-c", _CARRY_OUT, json.dumps(dict(self.places, **arguments))]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        """What bring() does, begun in a process of its own, to be killed in the midst of it."""
+        return subprocess.Popen(self._command(arguments), stdout=subprocess.PIPE, text=True)
+
+    def _command(self, arguments):
+        return [sys.executable, "-c", _BRING, json.dumps(dict(self.places, **arguments))]
+
+    def bring(self, names=None, state="started", **arguments):
+        """What the module does, without Ansible; the machines as it returns them."""
+        command = self._command(dict(arguments, name=names, state=state))
+        result = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return json.loads(result.stdout.splitlines()[-1])
+
+    def status(self, name):
+        """A host's status: bringing into the state created changes nothing where it is there."""
+        return self.bring([name], "created")[0]["status"]
 
     def exec(self, name, script, timeout=120):
         """Run the script of shell in a lab host; (exit code, output)."""
@@ -86,12 +99,17 @@ class Lab:
         return Traces(self)
 
 
-# What the module does, without the module: a signal to it is a signal to what changes the host.
-_CARRY_OUT = """\
+# What the module does, without Ansible: quicker, and a signal to it is a signal to what changes the host.
+_BRING = """\
 import json, sys
-from ansible_collections.ocilab.hosts.plugins.module_utils.machines import lab
+from ansible_collections.ocilab.hosts.plugins.module_utils.linux.errors import OcilabError
+from ansible_collections.ocilab.hosts.plugins.module_utils.machines import lab as labs
 given = json.loads(sys.argv[1])
-places = lab.Places(given["data_root"], given["root"], networks=given["network_config_dir"])
-hosts = [lab.Definition(name, network=given["network"]) for name in given["name"]]
-lab.Lab(places).carry_out(hosts, given["state"], 20, 60, lambda line: print(line, flush=True))
+lab = labs.Lab(labs.Places(given.pop("data_root"), given.pop("root"), networks=given.pop("network_config_dir")))
+names, state = given.pop("name"), given.pop("state")
+if names is None:
+    names = [found.name for found in lab.definitions()]
+hosts = [labs.Definition(name, **given) for name in names]
+done = lab.carry_out(hosts, state, 20, None, lambda line: print(line, flush=True))
+print(json.dumps([dict(lab.state(host.name), actions=actions) for host, actions in zip(hosts, done)]))
 """

@@ -55,8 +55,7 @@ cat /srv/labrun.log
 def host(lab):
     """A lab host with the engines in it, and another beside it."""
     names = lab.names[:2]
-    made = lab.module(name=names)
-    assert not made["failed"], made
+    lab.bring(names)
     install = (
         f"apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq {PACKAGES} >/srv/apt.log 2>&1"
     )
@@ -68,7 +67,7 @@ def host(lab):
         subprocess.run(words, stdin=file, check=True, timeout=60)
     yield names[0]
     traces = lab.traces()
-    lab.module(state="absent")
+    lab.bring(state="absent")
     assert traces.left() == {}
 
 

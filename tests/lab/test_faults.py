@@ -18,43 +18,43 @@ pytestmark = pytest.mark.root
 def test_a_machine_whose_first_process_was_killed_is_started_again(clean_lab):
     lab = clean_lab
     names = lab.names[:2]
-    lab.module(name=names)
+    lab.bring(names)
     lab.shell(names[0], "echo kept >/root/kept")
     other = lab.pid(names[1])
     pidfd = os.pidfd_open(lab.pid(names[0]))
     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     os.close(pidfd)
-    wait_until(lambda: lab.module(check=True, name=names)["machines"][0]["status"] == "stopped")
-    mended = lab.module(name=names)
-    assert [machine["actions"] for machine in mended["machines"]] == [["start"], []]
+    wait_until(lambda: lab.status(names[0]) == "stopped")
+    mended = lab.bring(names)
+    assert [machine["actions"] for machine in mended] == [["start"], []]
     assert lab.shell(names[0], "cat /root/kept; systemctl is-system-running").split() == ["kept", "running"]
     lab.shell(names[1], f"ping -c 1 -W 5 {names[0]}")
     assert lab.pid(names[1]) == other
     traces = lab.traces()
-    lab.module(state="absent")
+    lab.bring(state="absent")
     assert traces.left() == {}
 
 
 def test_a_machine_that_shuts_itself_down_is_stopped(clean_lab):
     lab = clean_lab
     (name,) = lab.names[:1]
-    lab.module(name=[name])
+    lab.bring([name])
     lab.exec(name, "systemctl poweroff")
-    wait_until(lambda: lab.module(check=True, name=[name])["machines"][0]["status"] == "stopped")
-    assert lab.module(name=[name])["machines"][0]["actions"] == ["start"]
+    wait_until(lambda: lab.status(name) == "stopped")
+    assert lab.bring([name])[0]["actions"] == ["start"]
 
 
 def test_a_machine_without_its_monitor_can_be_removed(clean_lab):
     lab = clean_lab
     (name,) = lab.names[:1]
-    lab.module(name=[name])
+    lab.bring([name])
     for line in (lab.root / name / "journal").read_text().splitlines():
         entry = json.loads(line)
         if entry["object"] == "monitor":
             os.kill(entry["pid"], signal.SIGKILL)
     assert lab.shell(name, "systemctl is-system-running") == "running\n"
     traces = lab.traces()
-    lab.module(state="absent")
+    lab.bring(state="absent")
     assert traces.left() == {}
 
 
@@ -73,17 +73,15 @@ def kill_at(lab, moment_s, **arguments):
 def test_lab_up_killed_in_the_midst_is_mended(clean_lab, moment_s):
     lab = clean_lab
     names = lab.names[:2]
-    lab.module(name=names[:1], state="created")  # the root filesystem is there
-    lab.module(state="absent")
+    lab.bring(names[:1], "created")  # the root filesystem is there
+    lab.bring(state="absent")
     kill_at(lab, moment_s, name=names, state="started")
-    up = lab.module(name=names)
-    assert not up["failed"], up
+    lab.bring(names)
     for name in names:
         assert lab.shell(name, "systemctl is-system-running") == "running\n"
     kill_at(lab, moment_s / 2, name=names, state="absent")
     traces = lab.traces()
-    down = lab.module(state="absent")
-    assert not down["failed"], down
+    lab.bring(state="absent")
     assert traces.left() == {}
     assert sorted(path.name for path in (lab.data / "lab").iterdir()) == ["@base", "lock"]
 
@@ -93,10 +91,8 @@ def test_lab_up_killed_in_the_midst_is_removed(clean_lab, moment_s):
     lab = clean_lab
     names = lab.names[:2]
     kill_at(lab, moment_s, name=names, state="started")
-    down = lab.module(state="absent")
-    assert not down["failed"], down
-    settle = lab.traces().left()
-    assert settle == {}
+    lab.bring(state="absent")
+    assert lab.traces().left() == {}
     assert sorted(path.name for path in (lab.data / "lab").iterdir()) == ["@base", "lock"]
 
 
@@ -115,7 +111,7 @@ def test_a_killed_build_of_a_root_filesystem_leaves_nothing(clean_lab, tmp_path)
     process.wait()
     left = list((tmp_path / "lab" / "@base").glob(".new-*"))
     assert left
-    lab.module(**dict(places, state="absent"))
+    lab.bring(**dict(places, names=[name], state="absent"))
     assert [path.name for path in (tmp_path / "lab" / "@base").iterdir()] == ["lock"]
     assert sorted(path.name for path in (tmp_path / "lab").iterdir()) == ["@base", "lock"]
     assert str(tmp_path) not in open("/proc/self/mounts").read()
