@@ -66,6 +66,15 @@ options:
       - C(tcp), C(udp) and C(sctp) are known; IPv4 only.
     type: list
     elements: str
+  volumes:
+    description:
+      - Volumes and directories of the host, as V(NAME:/PATH) or V(/PATH_OF_HOST:/PATH), read-only with V(:ro) behind.
+      - A named volume that does not exist is made, see M(ocilab.hosts.labrun_volume), and stays when the container
+        goes. An empty one begins with what the image holds at the path, but for extended attributes and hard links.
+      - Read-only is everything that is mounted below the directory, too, from Linux 5.12 on.
+      - For a temporary file system of the container's own use O(mounts).
+    type: list
+    elements: str
   labels:
     description: Labels. In the container's state they are annotations named C(ocilab.hosts.label.KEY).
     type: dict
@@ -117,6 +126,7 @@ EXAMPLES = r"""
       - name: lab
         aliases: [www]
     published_ports: ["8080:80"]
+    volumes: ["pages:/www:ro"]
     labels:
       course: containers
 
@@ -197,7 +207,7 @@ def refuse_what_fits_one(params, names):
     ]
     if len(names) > 1 and single:
         raise InvalidInput("%s: only for one container by a call" % single[0])
-    connected = [key for key in ("networks", "published_ports", "labels") if params[key]]
+    connected = [key for key in ("networks", "published_ports", "volumes", "labels") if params[key]]
     if connected and params["bundle"]:
         raise InvalidInput("%s: needs image; a bundle that exists is left as it is" % connected[0])
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
@@ -14,7 +15,8 @@ from ansible.plugins.loader import connection_loader
 
 # Whole files pass through memory in these.
 _PART_BYTES = 8 << 20
-_OWN_FAILURES = (1, 126, 127, 255)
+_OWN_FAILURE = 255
+_NO_COMMAND = (1, 126, 127)
 _SUDO = "sudo -n labrun"
 # Only what POSIX has: dd puts short reads together where its block sizes differ, and seeks in blocks of the output.
 _PUT = 'exec dd of="$1" ibs=65536 obs=%d seek="$2" %s'
@@ -42,6 +44,7 @@ class Commanded:
         else:
             self.outer.set_options()
         self.where = f"container {container} of {host or 'this host'}"
+        self.is_there = False
         self.user: list[str] = []
         self.user = self._user_words(user) if user else []
 
@@ -49,10 +52,36 @@ class Commanded:
         """Run the args in the container: (exit code, stdout, stderr). Raises AnsibleConnectionFailure."""
         self.outer.set_become_plugin(self.plugin.become if sudoable else None)
         words = [*self.command, "exec", *self.user, self.container, *args]
-        code, stdout, stderr = self.outer.exec_command(shlex.join(words), in_data=in_data, sudoable=sudoable)
-        if code in _OWN_FAILURES:
-            self._check_state(code)
+        try:
+            code, stdout, stderr = self.outer.exec_command(shlex.join(words), in_data=in_data, sudoable=sudoable)
+        except AnsibleConnectionFailure as error:  # ssh takes 255, the exit code of exec's own failures, for its own
+            raise self._own_failure(str(error)) or error from None
+        if code == _OWN_FAILURE:
+            failure = self._own_failure(to_text(stderr))
+            if failure:
+                raise failure
+        elif code in _NO_COMMAND and not self.is_there:
+            self._check_command()
         return code, stdout, stderr
+
+    def _own_failure(self, told: str) -> AnsibleConnectionFailure | None:
+        """The failure that exec has logged, or None where it has not."""
+        logged = re.search(r'level=error msg="((?:[^"\\]|\\.)*)"', told)
+        if not logged:
+            return None
+        message = re.sub(r"\\(.)", r"\1", logged.group(1))
+        hint = "; without a shell Ansible can do nothing in a container" if message.startswith("exec: ") else ""
+        return AnsibleConnectionFailure(f"{self.where}: {message}{hint}")
+
+    def _check_command(self) -> None:
+        """Tell a command that fails in the container from one that never got there. Raises AnsibleConnectionFailure."""
+        self.outer.set_become_plugin(None)
+        code, _stdout, stderr = self.outer.exec_command(shlex.join([*self.command, "--version"]), sudoable=False)
+        if code:
+            told = " ".join(to_text(stderr).split())
+            hint = "build it by make labrun, copy it there, and name its path in ansible_labrun_command"
+            raise AnsibleConnectionFailure(f"{self.where}: {self.command[0]} cannot be executed: {told}: {hint}")
+        self.is_there = True
 
     def put(self, source, path: str) -> None:
         """Write what the file holds to a path of the container, in parts; one that is sent twice does no harm."""
@@ -83,22 +112,6 @@ class Commanded:
             told = to_native(stderr).strip() or f"dd ended with exit code {code}"
             raise AnsibleError(f"{path}, {self.where}: {told}")
         return stdout
-
-    def _check_state(self, code: int) -> None:
-        """Tell a command that failed from a container that cannot be reached. Raises AnsibleConnectionFailure."""
-        words = shlex.join([*self.command, "state", self.container])
-        self.outer.set_become_plugin(None)
-        failed, stdout, stderr = self.outer.exec_command(words, sudoable=False)
-        told = " ".join(to_text(stderr).split())
-        if failed == 127:
-            hint = "build it by make labrun, copy it there, and name its path in ansible_labrun_command"
-            raise AnsibleConnectionFailure(f"{self.where}: {self.command[0]} cannot be executed: {told}: {hint}")
-        if failed:
-            raise AnsibleConnectionFailure(f"{self.where}: {told}")
-        if b'"status": "running"' not in stdout:
-            raise AnsibleConnectionFailure(f"{self.where}: it is not running")
-        if code == 255:
-            raise AnsibleConnectionFailure(f"{self.where}: it has no shell, without which Ansible can do nothing")
 
     def _user_words(self, user: str) -> list[str]:
         """The ids of a user by name, which labrun's exec does not look up, as runc's."""

@@ -583,6 +583,19 @@ def test_each_failure_of_exec_itself_is_255(running):
     assert running("exec", name, "/bin/true").returncode == 255
 
 
+def test_exec_never_runs_outside_of_a_cgroup_that_was_not_made(running):
+    """systemd makes a cgroup only when the process is there: what is noted before that leads nowhere."""
+    journal = running.bundle.state / running.name / "journal"
+    before = journal.read_bytes()
+    entry = {"object": "cgroup", "paths": {}, "made": [], "complete": False, "unit": "x.scope", "of_user": False}
+    journal.write_bytes(before + json.dumps(entry).encode() + b"\n")
+    result = running("exec", running.name, "/bin/true")
+    journal.write_bytes(before)
+    assert result.returncode == 255
+    assert "the runtime was killed before its cgroup was made; delete it with --force" in result.stderr
+    assert running("exec", running.name, "/bin/true").returncode == 0
+
+
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_debug_tells_what_run_and_exec_did(ours, form):
     file = ours.bundle.path / "log"

@@ -893,3 +893,20 @@ def test_masked_directories_show_one_file_system(box):
     found = seen(box)
     assert {"ro"} <= found["/one"].options & found["/two"].options
     assert "size=4k" in found["/two"].superblock
+
+
+def test_what_root_of_the_user_namespace_may_not_reach_is_named(box, host):
+    user_namespace(box)
+    root = box.path / "rootfs"
+    os.chown(root, 0, 0)
+    add(box, "/made", "none", host, "bind")
+    said = refused(box)
+    assert (
+        "mkdir the mount point /made: permission denied (EACCES): root of the container's user namespace must" in said
+    )
+    os.chown(root, 100000, 100000)
+    assert box.run("/bin/true").returncode == 0
+    os.chmod(box.path, 0o700)
+    said = refused(box)
+    assert f"open the root filesystem {root}: permission denied (EACCES): root of the container's user" in said
+    assert "chmod o+x" in said

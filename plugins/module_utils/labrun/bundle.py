@@ -16,7 +16,7 @@ import shutil
 
 from ..images import layers
 from ..images.store import Image, Store
-from ..linux import mounts, syscalls
+from ..linux import host, mounts, syscalls
 from ..linux.errors import InvalidInput, KernelRefused, NotFound, WrongState
 from ..spec import document, runtime, validate
 from ..spec.seccomp import default_profile
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 DEFAULT_ROOT = "/var/lib/labrun/bundles"
 IMAGE_ANNOTATION = "ocilab.hosts.image"
+VOLUMES_ANNOTATION = "ocilab.hosts.volumes"  # names of volumes, joined by commas
 LABEL_ANNOTATION = "ocilab.hosts.label."
 NETWORKS_ANNOTATION = "ocilab.hosts.networks"  # what networks/attachment.py's plan() is to be given, as JSON
 FILES = ("hosts", "resolv.conf")
@@ -37,8 +38,8 @@ def describe(image: Image, store: Store, options: dict[str, Any]) -> dict[str, A
     """The config.json for the image of the store and the options.
 
     options: command, env, user, working_dir, hostname, read_only, memory, cpus, pids_limit, mounts, labels, networks
-    (see NETWORKS_ANNOTATION), config (properties of runtime-spec, merged over the rest); an absent or None one is taken
-    from the image or the default. Raises InvalidInput.
+    (see NETWORKS_ANNOTATION), volumes (of filled_volumes.py's described()), config (properties of runtime-spec, merged
+    over the rest); an absent or None one is taken from the image or the default. Raises InvalidInput.
     """
     settings = image.config.get("config") or {}
     args = options.get("command") or (settings.get("Entrypoint") or []) + (settings.get("Cmd") or [])
@@ -56,6 +57,8 @@ def describe(image: Image, store: Store, options: dict[str, Any]) -> dict[str, A
     result["hostname"] = options.get("hostname") or result["hostname"]
     result["root"]["readonly"] = bool(options.get("read_only"))
     result["mounts"] += options.get("mounts") or []
+    if options.get("volumes"):
+        _add_volumes(result, options["volumes"])
     if options.get("networks"):
         connect(result, options["networks"])
     _limit(result["linux"]["resources"], options)
@@ -72,6 +75,20 @@ def _environment(image_env: list[str], extra: dict[str, str]) -> list[str]:
     merged = dict(entry.partition("=")[::2] for entry in ["PATH=" + runtime.PATH, *image_env])
     merged.update(extra)
     return ["%s=%s" % pair for pair in merged.items()]
+
+
+def _add_volumes(result: dict[str, Any], volumes: list[dict[str, Any]]) -> None:
+    names = sorted({item["name"] for item in volumes if item["name"]})
+    if names:
+        result["annotations"][VOLUMES_ANNOTATION] = ",".join(names)
+    for item in volumes:
+        if any(present["destination"] == item["destination"] for present in result["mounts"]):
+            raise InvalidInput("volume on %s: something else is mounted there" % item["destination"])
+        options = ["rbind", "rprivate"]
+        if item["read_only"]:  # with all that is mounted below, where the kernel can do so
+            options += ["ro", "rro"] if host.kernel_version() >= host.RECURSIVE_SINCE else ["ro"]
+        bind = {"destination": item["destination"], "type": "bind", "source": item["source"], "options": options}
+        result["mounts"].append(bind)
 
 
 def connect(result: dict[str, Any], networks: dict[str, Any]) -> None:

@@ -37,16 +37,25 @@ class Wanted:
         self.image: Image | None = None
         self.config: dict[str, Any] = {}
         self.networks: dict[str, Any] = {}
+        self.volumes_root = os.path.join(data_root, "volumes")
+        self.volumes: list[dict[str, Any]] = []
+        self.made_volumes: list[Any] = []
 
     def describe_image(self, name: str, store: Store, layers_root: str, options: dict[str, Any]) -> None:
         """Take the image and the options of labrun/bundle.py. Raises NotFound, InvalidInput.
 
-        Of networks only config_dir, networks and ports are given, as networks/attachment.py's plan() explains them.
+        Of networks only config_dir, networks and ports are given, as networks/attachment.py's plan() explains them; of
+        volumes what volumes/volume.py's parse() gives.
         """
         path = self.own_bundle.path
         if options.get("networks"):
             self.networks = dict(options["networks"], hosts=os.path.join(path, "hosts"))
             options = dict(options, networks=self.networks, hostname=options.get("hostname") or self.container.id)
+        if options.get("volumes"):
+            from . import filled_volumes
+
+            self.volumes = filled_volumes.described(options["volumes"], self.volumes_root)
+            options = dict(options, volumes=self.volumes)
         self.own_bundle, self.image, self.config = bundles.prepare(path, name, store, options)
         self.store = store
         self.layers_root = layers_root
@@ -161,7 +170,7 @@ class _Work:
             try:
                 report = self.start.finish()
             except BaseException:
-                _remove_bundle(self.wanted)
+                _remove_half_made(self.wanted)
                 raise
             self.records += report["trace"]
             warnings = report["warnings"]
@@ -186,12 +195,22 @@ def _create(wanted: Wanted, run: bool, explain: bool) -> monitor.Start:
         wanted.own_bundle.create(wanted.image, wanted.store, wanted.layers_root, wanted.config)
     try:
         folder = wanted.container.folder
+        if wanted.volumes:
+            from . import filled_volumes
+
+            wanted.made_volumes = filled_volumes.prepare(
+                wanted.volumes, wanted.volumes_root, wanted.own_bundle.rootfs, folder.root
+            )
         return monitor.Start(folder.id, wanted.bundle_path, folder.root, wanted.log_path, run, explain)
     except BaseException:
-        _remove_bundle(wanted)
+        _remove_half_made(wanted)
         raise
 
 
-def _remove_bundle(wanted: Wanted) -> None:
+def _remove_half_made(wanted: Wanted) -> None:
+    if wanted.made_volumes:
+        from . import filled_volumes
+
+        filled_volumes.discard(wanted.made_volumes, wanted.container.folder.root)
     if wanted.image is not None:
         wanted.own_bundle.remove()

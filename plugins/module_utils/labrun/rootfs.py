@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 _PRIVATE = syscalls.MS_REC | syscalls.MS_PRIVATE
 _SLAVE = syscalls.MS_REC | syscalls.MS_SLAVE
+_UNREACHABLE = (
+    "root of the container's user namespace must be able to pass each directory above it: chmod o+x them, or put it"
+    " elsewhere"
+)
 _SELINUX = "/sys/fs/selinux/enforce"
 
 
@@ -132,7 +136,11 @@ def _isolate(plan: Any, propagation: str | None) -> int:
         _set_all(mounts.PROPAGATION[propagation] if propagation else _SLAVE)
         if propagation:
             _make_parent_private(path)
-    target_fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        target_fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        hint = _UNREACHABLE if error.errno == errno.EACCES else ""
+        raise KernelRefused("open", "the root filesystem " + plan.rootfs, error.errno, hint) from None
     try:
         root_fd = syscalls.open_tree(target_fd, b"", True, plan.rootfs)
         syscalls.move_mount(root_fd, target_fd, plan.rootfs)
