@@ -3,7 +3,7 @@
 PYTHON ?= python3
 OUTPUT ?= build/compare
 # Each in a process of its own: they have helpers of the same names, and what one leaves in its process is no other's.
-TESTS = unit integration security faults differential dropin pythons lab vm
+TESTS = unit integration security faults differential dropin pythons lab vm molecule
 RUN = PYTHONUNBUFFERED=1 .venv/bin/python
 # Where .venv came along with a moved or copied checkout, its link leads to the old one, which would be tested instead.
 MOVED := $(shell for link in .venv/lib/python3*/site-packages/ansible_collections/ocilab/hosts; do \
