@@ -576,6 +576,15 @@ def test_a_host_with_shared_mounts_keeps_them_and_gets_none(box, word):
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.parametrize(("word", "expected"), [("slave", ["master"]), ("rslave", ["master"]), ("private", [])])
+def test_a_slave_root_follows_a_host_with_shared_mounts(box, word, expected):
+    """As newer runcs have it (mounts_propagation_unsafe.bats)."""
+    box.config["linux"]["rootfsPropagation"] = word
+    box.config["process"]["args"] = ["/bin/cat", "/proc/self/mountinfo"]
+    result = on_a_shared_root(box, "LABRUN")
+    assert table(result.stdout)["/"].propagation == expected, result.stderr
+
+
 # --- /dev ---
 
 
