@@ -415,11 +415,13 @@ def test_the_plugins_are_explained(lab):
 def test_without_the_plugins_a_container_can_still_be_deleted(lab, monkeypatch):
     """As where a role has uninstalled them meanwhile."""
     network = lab.network("lab")
-    before = host(shared=False)
+    lab.start("stays", ["lab"])
+    before = host(shared=False), lab.leases("lab"), network.attached()
     lab.start("a", ["lab"], ["8080:80"])
-    monkeypatch.setattr(plugins, "PATHS", ("/nowhere",))
-    lab.delete("a")
-    assert (host(shared=False), lab.leases("lab"), network.attached()) == (before, [], [])
+    with monkeypatch.context() as patched:
+        patched.setattr(plugins, "PATHS", ("/nowhere",))
+        lab.delete("a")
+    assert (host(shared=False), lab.leases("lab"), network.attached()) == before
 
 
 def test_a_network_whose_users_were_lost_is_removed(lab):
