@@ -171,6 +171,8 @@ def _add(entry: dict[str, Any], netns: str) -> None:
     busy = registry.busy(entry)
     try:
         _loopback(entry, netns, busy)
+        if entry["ports"]:
+            firewall.hide_loopback(entry["network"], entry["bridge"])
         result = Call(entry, netns, busy).add()
         if entry["ports"]:
             firewall.admit_published(entry["network"], entry["bridge"])

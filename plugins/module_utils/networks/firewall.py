@@ -69,25 +69,46 @@ def before() -> dict[str, Any]:
     return {"ip_forward": files.read_text(_FORWARD), "chains": chains}
 
 
-def admit_published(network: str, bridge: str) -> None:
-    """Accept what a published port leads into the network, where FORWARD is DROP by default, as Docker sets it.
+def hide_loopback(network: str, bridge: str) -> None:
+    """Drop what comes from the bridge for the loopback network. Raises OcilabError.
 
-    The plugin firewall accepts only what the containers begin themselves.
+    The plugin portmap lets the bridge route to it (route_localnet), for ports that are reached at 127.0.0.1; containers
+    would reach by that what listens on the host's loopback device only (CVE-2020-8558).
     """
-    rule = _published(network, bridge)
-    if _iptables("-C", "CNI-FORWARD", *rule)[0]:
-        _change("-A", "CNI-FORWARD", *rule)
+    _ensure(*_hiding(network, bridge))
 
 
-def _published(network: str, bridge: str) -> list[str]:
-    comment = "labrun network %s: published ports" % network
-    return ["-o", bridge, "-m", "conntrack", "--ctstate", "DNAT", "-m", "comment", "--comment", comment, "-j", "ACCEPT"]
+def admit_published(network: str, bridge: str) -> None:
+    """Accept what published ports lead into the network, where FORWARD is DROP by default, as Docker sets it.
+
+    The plugin firewall, which has made the chain, accepts only what the containers begin. Raises OcilabError.
+    """
+    _ensure(*_admission(network, bridge))
+
+
+def _hiding(network: str, bridge: str) -> tuple[str, str, list[str]]:
+    return "raw", "PREROUTING", ["-i", bridge, "-d", "127.0.0.0/8", *_comment(network), "-j", "DROP"]
+
+
+def _admission(network: str, bridge: str) -> tuple[str, str, list[str]]:
+    rule = ["-o", bridge, "-m", "conntrack", "--ctstate", "DNAT", *_comment(network), "-j", "ACCEPT"]
+    return "filter", "CNI-FORWARD", rule
+
+
+def _comment(network: str) -> list[str]:
+    return ["-m", "comment", "--comment", "labrun network %s: published ports" % network]
+
+
+def _ensure(table: str, chain: str, rule: list[str]) -> None:
+    if _iptables("-t", table, "-C", chain, *rule)[0]:
+        _change("-t", table, "-A", chain, *rule)
 
 
 def forget_published(network: str, bridge: str) -> None:
-    """Take back admit_published()."""
-    while _iptables("-D", "CNI-FORWARD", *_published(network, bridge))[0] == 0:
-        pass
+    """Take back hide_loopback() and admit_published()."""
+    for table, chain, rule in (_hiding(network, bridge), _admission(network, bridge)):
+        while _iptables("-t", table, "-D", chain, *rule)[0] == 0:
+            pass
 
 
 def sweep(cni_id: str, address: str) -> None:
