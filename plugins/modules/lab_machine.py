@@ -90,7 +90,7 @@ options:
     type: str
     default: ocilab
   boot_timeout:
-    description: Seconds for all to boot. Without it 60, and 600 for virtual machines.
+    description: Seconds for all to boot. Without it 120, and 600 for virtual machines.
     type: float
   stop_timeout:
     description: Seconds for a machine to shut down before its processes are killed.

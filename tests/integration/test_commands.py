@@ -545,7 +545,7 @@ def test_the_written_configuration_runs(ours):
 def test_help_of_each_command(ours, name):
     result = ours(name, "--help")
     assert result.returncode == 0
-    assert result.stdout.startswith(name + ": ")
+    assert result.stdout.startswith(f"NAME:\n   labrun {name} - ")
     assert f"\n  {name} " in ours("--help").stdout
 
 
@@ -554,7 +554,7 @@ def test_what_is_out_of_scope_says_so(ours, name):
     for option in ("-h", "--help"):
         told = ours(name, option)
         assert (told.returncode, told.stderr) == (0, "")
-        assert f"{name}: out of scope: " in told.stdout
+        assert f"labrun {name} - out of scope: " in told.stdout
     result = ours(name, ours.name)
     assert result.returncode == 1
     assert "does not checkpoint and restore" in result.stderr

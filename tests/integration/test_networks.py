@@ -16,12 +16,13 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import own_dockerd
 import pytest
 from ansible_collections.ocilab.hosts.plugins.module_utils.images import rootfs as images
 from ansible_collections.ocilab.hosts.plugins.module_utils.images.store import Store
 from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import managed
 from ansible_collections.ocilab.hosts.plugins.module_utils.linux import errors, syscalls
-from ansible_collections.ocilab.hosts.plugins.module_utils.networks import names
+from ansible_collections.ocilab.hosts.plugins.module_utils.networks import names, plugins
 from ansible_collections.ocilab.hosts.plugins.module_utils.networks.network import Network
 from test_modules import module
 
@@ -47,7 +48,7 @@ def outside():
     neighbour = None
     try:
         syscalls.unshare(syscalls.CLONE_NEWNET, "CLONE_NEWNET")
-        neighbour = subprocess.Popen(["unshare", "--net", "sleep", "600"])
+        neighbour = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
         while os.readlink(f"/proc/{neighbour.pid}/ns/net") == os.readlink("/proc/self/ns/net"):
             time.sleep(0.01)
         run("ip", "link", "set", "lo", "up")
@@ -401,6 +402,41 @@ def test_a_container_changes_only_its_own_hosts_file(lab):
     assert lab.inside("a", "busybox rm /etc/hosts").returncode != 0
 
 
+def test_the_plugins_are_explained(lab):
+    lab.network("lab")
+    wanted = lab.wanted("a", ["lab"], ["8080:80"])
+    (done,) = managed.carry_out([(wanted, managed.plan(wanted, "started"))], True)
+    (step,) = [step for step in done["steps"] if step["step"] == "attach_networks"]
+    called = [call["arguments"] for call in step["system_calls"] if call["call"] == "vfork"]
+    assert called == [[f"/usr/lib/cni/{name}", "ADD"] for name in ("loopback", "bridge", "portmap", "firewall")]
+    assert all(call["effect"] for call in step["system_calls"])
+
+
+def test_without_the_plugins_a_container_can_still_be_deleted(lab, monkeypatch):
+    """As where a role has uninstalled them meanwhile."""
+    network = lab.network("lab")
+    before = host(shared=False)
+    lab.start("a", ["lab"], ["8080:80"])
+    monkeypatch.setattr(plugins, "PATHS", ("/nowhere",))
+    lab.delete("a")
+    assert (host(shared=False), lab.leases("lab"), network.attached()) == (before, [], [])
+
+
+def test_a_network_whose_users_were_lost_is_removed(lab):
+    """The state folder was removed by hand."""
+    before = host()
+    network = lab.network("lab")
+    lab.start("a", ["lab"], ["8080:80"])
+    lab.kill("a")
+    for path in (lab.root / (lab.prefix + "a")).iterdir():
+        path.unlink()
+    (lab.root / (lab.prefix + "a")).rmdir()
+    network.remove()
+    assert host() == before
+    for path in Path("/sys/fs/cgroup").glob(f"*/labrun-{lab.prefix}a"):
+        path.rmdir()
+
+
 def test_what_others_use_stays(lab):
     """Chains that were there before, or that hold another's rules, and forwarding that another bridge needs."""
     run("iptables", "-N", "CNI-FORWARD")
@@ -415,6 +451,28 @@ def test_what_others_use_stays(lab):
     assert "-N CNI-FORWARD" in rules["filter"]
     assert links == sorted([*before[1], "br-other"])
     assert forwarding == "1\n"
+
+
+@pytest.mark.engines
+def test_beside_docker(lab, outside, tmp_path):
+    """Docker, which comes first here and sets FORWARD to DROP, and goes before our networks do."""
+    if not shutil.which("dockerd"):
+        pytest.skip("dockerd is not installed")
+    (tmp_path / "docker").mkdir()
+    with own_dockerd.running(tmp_path / "docker", network=()):
+        before = host()
+        assert "-P FORWARD DROP" in before[0]["filter"]
+        lab.network("lab")
+        lab.start("web", ["lab"], ["8080:80"], command=SERVE, hostname="served")
+        assert answers(lab, "web", "198.51.100.2")
+        docker = next(line for line in run("ip", "-brief", "address", "show", "docker0").split() if "." in line)
+        with pytest.raises(errors.InvalidInput, match="overlaps the route"):
+            lab.network("overlap", subnet=docker.rpartition(".")[0] + ".0/24")
+    neighbour = ["nsenter", f"--net=/proc/{outside}/ns/net", "busybox", "wget", "-qO-", "http://198.51.100.1:8080/"]
+    assert run(*neighbour) == "served\n"
+    assert answers(lab, "web", "198.51.100.2")
+    lab.close()
+    assert host() == before
 
 
 def snapshot(lab):

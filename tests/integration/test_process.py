@@ -462,7 +462,7 @@ def test_affinity_of_an_exec(running):
     result = execute(running, {"args": ["/bin/true"], "execCPUAffinity": {"final": "4000"}})
     assert (result.returncode, "execCPUAffinity.final" in result.stderr) == (255, True)
     result = execute(running, {"args": ["/bin/true"], "execCPUAffinity": {"final": "zero"}})
-    assert (result.returncode, "is not a list such as" in result.stderr) == (1, True)
+    assert (result.returncode, "is not a list such as" in result.stderr) == (255, True)
 
 
 def test_the_callers_affinity_is_not_the_containers(bundle):

@@ -294,6 +294,8 @@ def create(
         for note in settings.notes:
             folder.note(note)
         folder.keep_config(plan.text)
+        if settings.notify_directory:
+            os.mkdir(settings.notify_directory, 0o755)
         pid = creation.make(folder, plan, debug)
         folder.save(creation.new_state(folder, plan, pid))
     except BaseException:

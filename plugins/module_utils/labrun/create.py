@@ -37,7 +37,8 @@ class Settings:
     stdio: three descriptors for the container, or None for the caller's own; preserved: how many descriptors from 3 on
     it keeps, listen_fds of them by systemd's protocol; open_console: is given the process object and returns a
     terminal.Console, or None for one that wants no terminal; notes: for the journal, before anything is made; observe:
-    is called after each step with its name and the init's pid (0 before there is one), while the child waits for it.
+    is called after each step with its name and the init's pid (0 before there is one), while the child waits for it;
+    notify_directory: the folder of a socket for sd_notify(3), see notify.py.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Settings:
         listen_fds: int = 0,
         notes: list[dict[str, Any]] | None = None,
         observe: Callable[[str, int], None] | None = None,
+        notify_directory: str = "",
     ) -> None:
         self.stdio = stdio
         self.preserved = preserved
@@ -63,6 +65,7 @@ class Settings:
         self.listen_fds = listen_fds
         self.notes = notes or []
         self.observe = observe
+        self.notify_directory = notify_directory
 
 
 class Plan:
@@ -112,12 +115,16 @@ def receive_bundle(bundle: str, root: str, settings: Settings, debug: Warn, warn
         from . import hooks
 
         hooks.check(config["hooks"], path)
+    described, linux = config.setdefault("process", dict(process.NONE)), config.get("linux") or {}
+    if settings.notify_directory:
+        from . import notify
+
+        notify.add(config, settings.notify_directory)
     rootfs_path = os.path.realpath(os.path.join(bundle, config["root"]["path"]))
     rootfs.prepare(config, path, rootfs_path)
     if not os.path.isdir(rootfs_path):
         raise InvalidInput("%s: root.path: %s is not a directory" % (path, rootfs_path))
     plan = Plan(bundle, text, config, rootfs_path, settings)
-    described, linux = config.setdefault("process", dict(process.NONE)), config.get("linux") or {}
     if settings.listen_fds:  # sd_listen_fds(3)
         listening = ["LISTEN_FDS=%d" % settings.listen_fds, "LISTEN_PID=1"]
         described = dict(described, env=(described.get("env") or []) + listening)

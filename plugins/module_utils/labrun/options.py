@@ -33,12 +33,10 @@ class Command:
         return self.options[option].partition("  ")[0].endswith("...")
 
     def help(self) -> str:
-        usage = (
-            "labrun [options] COMMAND"
-            if self.name == "labrun"
-            else "labrun %s [options] %s" % (self.name, self.operands)
-        )
-        lines = ["%s: %s" % (self.name, self.summary), "", "Usage: " + usage.rstrip(), "", "Options:"]
+        """Laid out as runc's, which people and scripts know."""
+        name, operands = ("labrun", "COMMAND") if self.name == "labrun" else ("labrun " + self.name, self.operands)
+        usage = ("%s [options] %s" % (name, operands)).rstrip()
+        lines = ["NAME:", "   %s - %s" % (name, self.summary), "", "USAGE:", "   " + usage, "", "OPTIONS:"]
         shorts = {long: short for short, long in self.short.items()}
         for option, text in self.options.items():
             word, _gap, meaning = text.partition("  ") if self.takes_value(option) else ("", "", text)

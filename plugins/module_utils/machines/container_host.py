@@ -34,7 +34,7 @@ _MESSAGE_BYTES = 4096
 class ContainerHost:
     """The backend "container" of lab.Lab, which tells what the methods are for."""
 
-    BOOT_TIMEOUT_S = 60.0
+    BOOT_TIMEOUT_S = 120.0  # 2 s on an idle host
 
     def __init__(self, definition: Definition, folder: str, places: Places, bases: Bases, network: LabNetwork) -> None:
         self.definition = definition

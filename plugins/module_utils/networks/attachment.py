@@ -16,7 +16,7 @@ import hashlib
 import os
 from ipaddress import IPv4Network
 
-from ..linux import netlink
+from ..linux import netlink, trace
 from ..linux.errors import InvalidInput, KernelRefused, NotFound, OcilabError, WrongState
 from . import firewall, hosts, names
 from .plugins import Call, PluginFailed
@@ -138,6 +138,7 @@ def attach(entries: list[dict[str, Any]], netns: str, note: Note) -> dict[str, d
     note is given each entry before anything is made for it. Raises WrongState, OcilabError; what was added is taken
     back then.
     """
+    trace.step("attach_networks")
     begun: list[dict[str, Any]] = []
     try:
         for entry in entries:
@@ -163,7 +164,7 @@ def _add(entry: dict[str, Any], netns: str) -> None:
     with registry.locked():
         if not os.path.exists(entry["definition"]):
             raise NotFound("network %s: was removed meanwhile" % entry["network"])
-        if not registry.host():
+        if not entry["internal"] and not registry.host():
             registry.note_host(firewall.before())
         _refuse_taken(entry)
         registry.save(dict(entry, result={}, netns=netns))
