@@ -30,6 +30,7 @@ _PACKAGES = (
     "procps",
     "python3",
     "python3-apt",
+    "sudo",
     "systemd-sysv",
 )
 
