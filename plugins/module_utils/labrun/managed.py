@@ -50,7 +50,8 @@ class Wanted:
         path = self.own_bundle.path
         if options.get("networks"):
             self.networks = dict(options["networks"], hosts=os.path.join(path, "hosts"))
-            options = dict(options, networks=self.networks, hostname=options.get("hostname") or self.container.id)
+            hostname = options.get("hostname") or self.container.id[:64]  # as long as sethostname(2) allows
+            options = dict(options, networks=self.networks, hostname=hostname)
         if options.get("volumes"):
             from . import filled_volumes
 
