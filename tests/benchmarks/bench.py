@@ -113,11 +113,8 @@ def connected(base: Path) -> bool:
         value, low, high = pairs.ratio(samples["labrun"], samples[other])
         held = held and value <= TASK_BAR
         own, theirs = (statistics.median(samples[name]) / 1e6 for name in ("labrun", other))
-        times = f"{own:.0f} ms to {theirs:.0f} ms"
-        print(
-            f"  a task by the connection labrun, and by {other}: {times}: {value:.2f} ({low:.2f}-{high:.2f}), ", end=""
-        )
-        print(verdict(value, TASK_BAR))
+        times = f"{own:.0f} ms to {theirs:.0f} ms: {value:.2f} ({low:.2f}-{high:.2f})"
+        print(f"  a task by the connection labrun, and by {other}: {times}, {verdict(value, TASK_BAR)}")
     return held
 
 
