@@ -38,6 +38,14 @@ BUNDLE: dict[str, Any] = {
     },
     "config": {"type": "dict", "default": {}},
 }
+CONNECTED: dict[str, Any] = {
+    "networks": {"type": "list", "elements": "raw"},
+    "published_ports": {"type": "list", "elements": "str"},
+    "volumes": {"type": "list", "elements": "str"},
+    "labels": {"type": "dict", "default": {}},
+    "network_config_dir": {"type": "path", "default": "/etc/labrun/networks"},
+}
+_LABEL_LENGTH = 255
 _UNITS = {"K": 10, "M": 20, "G": 30, "T": 40}
 
 
@@ -54,9 +62,35 @@ def bundle_options(params: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def memory_bytes(text: str) -> int:
-    """Bytes for a number with an optional unit K, M, G or T, powers of 1024. Raises InvalidInput."""
+def connected_options(params: dict[str, Any]) -> dict[str, Any]:
+    """The further options of labrun/bundle.py from the parameters of CONNECTED. Raises InvalidInput."""
+    from .networks import names
+    from .volumes import volume
+
+    options: dict[str, Any] = {"labels": labels(params["labels"])}
+    options["volumes"] = [volume.parse(text) for text in params["volumes"] or []]
+    wanted = [names.wanted(item) for item in params["networks"] or []]
+    ports = [names.port(text) for text in params["published_ports"] or []]
+    if ports and not wanted:
+        raise InvalidInput("published_ports: a container without networks has no ports to publish")
+    if wanted:
+        options["networks"] = {"config_dir": params["network_config_dir"], "networks": wanted, "ports": ports}
+    return options
+
+
+def labels(given: dict[str, Any]) -> dict[str, str]:
+    """Labels as text. Raises InvalidInput for a key that is empty, too long, or holds what is not printable."""
+    for key in given:
+        if not 0 < len(key) <= _LABEL_LENGTH or not key.isprintable() or " " in key:
+            raise InvalidInput(
+                "label %r: 1 to %d printable characters without spaces are expected" % (key, _LABEL_LENGTH)
+            )
+    return {key: str(value) for key, value in given.items()}
+
+
+def memory_bytes(text: str, name: str = "memory") -> int:
+    """Bytes for a number with an optional unit K, M, G or T, powers of 1024. Raises InvalidInput, with the name."""
     number, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "")
     if not number.isdigit() or (unit and unit not in _UNITS):
-        raise InvalidInput("memory: %r is not a number of bytes, such as 67108864 or 64M" % text)
+        raise InvalidInput("%s: %r is not a number of bytes, such as 67108864 or 64M" % (name, text))
     return int(number) << _UNITS.get(unit, 0)

@@ -30,7 +30,7 @@ options:
     description:
       - The container's id.
       - With several ids as many containers of the same options are managed by one call, which is far quicker than a
-        call for each. Where one fails, those before it stay as they are then.
+        call for each. Where one fails, those before it stay as they are then, and so do the few that were under way.
     type: list
     elements: str
     required: true
@@ -49,6 +49,40 @@ options:
   bundle:
     description: A bundle that exists, made by M(ocilab.hosts.labrun_bundle) or by any other tool; it is left as it is.
     type: path
+  networks:
+    description:
+      - The networks that the container is attached to, made by M(ocilab.hosts.labrun_network); each a name, or a dict
+        with the keys C(name), C(address) (without it a free one is taken) and C(aliases) (a list of further names).
+      - The container's device is C(eth0) on the first one, and so on. Its way out is by the first that is not internal.
+      - Its C(/etc/hosts) names all members of its networks by id and alias, its C(/etc/resolv.conf) is the host's
+        without name servers on the host's loopback device.
+      - Without O(hostname) the container has its id for a host name then.
+      - Without networks a container has its loopback device only.
+    type: list
+    elements: raw
+  published_ports:
+    description:
+      - Ports of the host that lead to the container, as V(8080:80) or V(127.0.0.1:5353:53/udp).
+      - C(tcp), C(udp) and C(sctp) are known; IPv4 only.
+    type: list
+    elements: str
+  volumes:
+    description:
+      - Volumes and directories of the host, as V(NAME:/PATH) or V(/PATH_OF_HOST:/PATH), read-only with V(:ro) behind.
+      - A named volume that does not exist is made, see M(ocilab.hosts.labrun_volume), and stays when the container
+        goes. An empty one begins with what the image holds at the path, but for extended attributes and hard links.
+      - Read-only is everything that is mounted below the directory, too, from Linux 5.12 on.
+      - For a temporary file system of the container's own use O(mounts).
+    type: list
+    elements: str
+  labels:
+    description: Labels. In the container's state they are annotations named C(ocilab.hosts.label.KEY).
+    type: dict
+    default: {}
+  network_config_dir:
+    description: Where networks are defined.
+    type: path
+    default: /etc/labrun/networks
   explain:
     description: Whether to return the steps of what was done, with their system calls.
     type: bool
@@ -82,6 +116,19 @@ EXAMPLES = r"""
   ocilab.hosts.labrun_container:
     name: "{{ range(100) | map('regex_replace', '^', 'worker-') | list }}"
     bundle: /srv/bundles/worker
+
+- name: Run a web server that is reached at the host's port 8080, and by its neighbours as www
+  ocilab.hosts.labrun_container:
+    name: server
+    image: lab/busybox:1
+    command: [/bin/httpd, -f, -p, "80"]
+    networks:
+      - name: lab
+        aliases: [www]
+    published_ports: ["8080:80"]
+    volumes: ["pages:/www:ro"]
+    labels:
+      course: containers
 
 - name: Delete the first one
   ocilab.hosts.labrun_container:
@@ -141,27 +188,41 @@ from ansible_collections.ocilab.hosts.plugins.module_utils import arguments
 from ansible_collections.ocilab.hosts.plugins.module_utils.glue import run_module
 from ansible_collections.ocilab.hosts.plugins.module_utils.images.store import Store
 from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import managed
+from ansible_collections.ocilab.hosts.plugins.module_utils.linux.errors import InvalidInput
 
 
 def prepared(params, name):
     wanted = managed.Wanted(name, params["root"], params["data_root"], params["bundle"], params["stop_timeout"])
     if params["image"]:
-        options = arguments.bundle_options(params)
+        options = dict(arguments.bundle_options(params), **arguments.connected_options(params))
         wanted.describe_image(params["image"], Store(params["store"]), params["layers"], options)
     return wanted
+
+
+def refuse_what_fits_one(params, names):
+    """Raises InvalidInput for what cannot be taken: options that need an image, or that only one container can have."""
+    single = [key for key in ("published_ports",) if params[key]]
+    single += [
+        "address in networks" for item in params["networks"] or [] if isinstance(item, dict) and item.get("address")
+    ]
+    if len(names) > 1 and single:
+        raise InvalidInput("%s: only for one container by a call" % single[0])
+    connected = [key for key in ("networks", "published_ports", "volumes", "labels") if params[key]]
+    if connected and params["bundle"]:
+        raise InvalidInput("%s: needs image; a bundle that exists is left as it is" % connected[0])
 
 
 def run(module):
     params = module.params
     names = list(dict.fromkeys(params["name"]))
+    refuse_what_fits_one(params, names)
     # All are planned before anything is changed, so that bad input changes nothing.
     planned = [(wanted, managed.plan(wanted, params["state"])) for wanted in (prepared(params, name) for name in names)]
+    before = {name: wanted.shown() for name, (wanted, _plan) in zip(names, planned)}
+    after = {name: managed.predict(before[name], plan) for name, (_wanted, plan) in zip(names, planned)}
+    work = ({} for _name in names) if module.check_mode else managed.carry_out(planned, params["explain"])
     entries = []
-    before, after = {}, {}
-    for name, (wanted, plan) in zip(names, planned):
-        before[name] = wanted.shown()
-        after[name] = managed.predict(before[name], plan)
-        done = {} if module.check_mode else managed.carry_out(wanted, plan, params["explain"])
+    for name, (wanted, plan), done in zip(names, planned, work):
         entry = {"name": name, "actions": plan, "container": wanted.shown()}
         for warning in done.get("warnings", []):
             module.warn(warning)
@@ -181,6 +242,7 @@ def main():
     argument_spec = dict(
         arguments.STORE,
         **arguments.BUNDLE,
+        **arguments.CONNECTED,
         name={"type": "list", "elements": "str", "required": True},
         state={"type": "str", "choices": ["created", "started", "stopped", "absent"], "default": "started"},
         image={"type": "str"},

@@ -25,7 +25,7 @@ MIB = 1 << 20
 _START = """
 import json, sys
 from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import monitor
-print(json.dumps(monitor.start_container(*sys.argv[1:5], True, False)["warnings"]))
+print(json.dumps(monitor.Start(*sys.argv[1:5], True, False).finish()["warnings"]))
 """
 
 

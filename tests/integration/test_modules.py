@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import container
 
 pytestmark = pytest.mark.root
 
@@ -126,12 +127,15 @@ def test_a_monitor_becomes_small_and_stays_at_work(bundle, tmp_path):
 
 
 def test_several_containers_by_one_call(bundle, tmp_path):
-    """Each with a monitor and a log of its own; bad input among the names changes nothing."""
-    bundle.config["process"]["args"] = ["/bin/sh", "-c", "echo ran; exec sleep 100"]
-    bundle.write()
+    """Each with a monitor and a log of its own; bad input changes nothing, and check mode tells of it."""
     names = [f"{bundle.name}-{letter}" for letter in "abc"]
     places = {"root": str(tmp_path / "several"), "data_root": str(tmp_path / "data")}
     wanted = dict(places, bundle=str(bundle.path))
+    bundle.config["process"]["args"] = []
+    bundle.write()
+    assert "process.args: missing" in module("labrun_container", check=True, name=names, **wanted)["msg"]
+    bundle.config["process"]["args"] = ["/bin/sh", "-c", "echo ran; exec sleep 100"]
+    bundle.write()
     try:
         refused = module("labrun_container", name=[*names, "a/b"], **wanted)
         assert "container id" in refused["msg"]
@@ -148,6 +152,30 @@ def test_several_containers_by_one_call(bundle, tmp_path):
         assert [entry["actions"] for entry in part["containers"]] == [["delete"], ["delete"]]
         again = module("labrun_container", name=names, **wanted)
         assert [entry["actions"] for entry in again["containers"]] == [["create", "start"], [], ["create", "start"]]
+    finally:
+        module("labrun_container", name=names, state="absent", stop_timeout=0, **places)
+
+
+def test_one_of_several_containers_fails(bundle, tmp_path):
+    """Those before it and those that were under way run, none is half-made, and of the rest none is begun."""
+    bundle.config["process"]["args"] = ["/bin/sleep", "100"]
+    bundle.write()
+    names = [f"{bundle.name}-{number}" for number in range(len(os.sched_getaffinity(0)) + 4)]
+    root = tmp_path / "several"
+    root.mkdir()
+    places = {"root": str(root), "data_root": str(tmp_path / "data")}
+    (root / names[1]).touch()  # seen only when the folder of its state is made
+    try:
+        failed = module("labrun_container", name=names, bundle=str(bundle.path), **places)
+        assert "exists already" in failed["msg"]
+        made = {name: container.Container(name, str(root)) for name in names if (root / name).is_dir()}
+        assert set(made) == {names[0], *names[2 : len(made) + 1]}
+        assert names[-1] not in made
+        assert {one.state()["status"] for one in made.values()} == {"running"}
+        (root / names[1]).unlink()
+        done = module("labrun_container", name=names, bundle=str(bundle.path), **places)
+        assert {entry["container"]["status"] for entry in done["containers"]} == {"running"}
+        assert [entry["name"] for entry in done["containers"] if not entry["actions"]] == list(made)
     finally:
         module("labrun_container", name=names, state="absent", stop_timeout=0, **places)
 

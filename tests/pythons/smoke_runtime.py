@@ -98,7 +98,7 @@ def test_in_process_and_under_a_monitor(bundle):
     bundle.config["process"]["args"] = ["/bin/sh", "-c", "echo logged; exit 5"]
     bundle.write()
     log = bundle.path / "log"
-    monitor.start_container(bundle.name, str(bundle.path), str(bundle.state), str(log), True, True)
+    monitor.Start(bundle.name, str(bundle.path), str(bundle.state), str(log), True, True).finish()
     made = container.Container(bundle.name, str(bundle.state))
     made.stop(10)
     assert made.exit_code() == 5

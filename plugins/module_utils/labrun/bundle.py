@@ -16,26 +16,30 @@ import shutil
 
 from ..images import layers
 from ..images.store import Image, Store
-from ..linux import mounts, syscalls
+from ..linux import host, mounts, syscalls
 from ..linux.errors import InvalidInput, KernelRefused, NotFound, WrongState
 from ..spec import document, runtime, validate
 from ..spec.seccomp import default_profile
+from . import users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable
 
 DEFAULT_ROOT = "/var/lib/labrun/bundles"
 IMAGE_ANNOTATION = "ocilab.hosts.image"
-_PASSWD_BYTES = 1 << 20
+VOLUMES_ANNOTATION = "ocilab.hosts.volumes"  # names of volumes, joined by commas
+LABEL_ANNOTATION = "ocilab.hosts.label."
+NETWORKS_ANNOTATION = "ocilab.hosts.networks"  # what networks/attachment.py's plan() is to be given, as JSON
+FILES = ("hosts", "resolv.conf")
 
 
 def describe(image: Image, store: Store, options: dict[str, Any]) -> dict[str, Any]:
     """The config.json for the image of the store and the options.
 
-    options: command, env, user, working_dir, hostname, read_only, memory, cpus, pids_limit, mounts, config (properties
-    of runtime-spec, merged over the rest); an absent or None one is taken from the image or the default.
-    Raises InvalidInput.
+    options: command, env, user, working_dir, hostname, read_only, memory, cpus, pids_limit, mounts, labels, networks
+    (see NETWORKS_ANNOTATION), volumes (of filled_volumes.py's described()), config (properties of runtime-spec, merged
+    over the rest); an absent or None one is taken from the image or the default. Raises InvalidInput.
     """
     settings = image.config.get("config") or {}
     args = options.get("command") or (settings.get("Entrypoint") or []) + (settings.get("Cmd") or [])
@@ -44,6 +48,8 @@ def describe(image: Image, store: Store, options: dict[str, Any]) -> dict[str, A
     result = runtime.config(args)
     result["linux"]["seccomp"] = default_profile(os.uname().machine)
     result["annotations"] = {IMAGE_ANNOTATION: "%s@%s" % (image.name, image.digest)}
+    for key, value in (options.get("labels") or {}).items():
+        result["annotations"][LABEL_ANNOTATION + key] = value
     process = result["process"]
     process["env"] = _environment(settings.get("Env") or [], options.get("env") or {})
     process["cwd"] = options.get("working_dir") or settings.get("WorkingDir") or "/"
@@ -51,6 +57,10 @@ def describe(image: Image, store: Store, options: dict[str, Any]) -> dict[str, A
     result["hostname"] = options.get("hostname") or result["hostname"]
     result["root"]["readonly"] = bool(options.get("read_only"))
     result["mounts"] += options.get("mounts") or []
+    if options.get("volumes"):
+        _add_volumes(result, options["volumes"])
+    if options.get("networks"):
+        connect(result, options["networks"])
     _limit(result["linux"]["resources"], options)
     result = dict(_merge(result, options.get("config") or {}))
     validate.config(result, "config", _ignore)
@@ -65,6 +75,36 @@ def _environment(image_env: list[str], extra: dict[str, str]) -> list[str]:
     merged = dict(entry.partition("=")[::2] for entry in ["PATH=" + runtime.PATH, *image_env])
     merged.update(extra)
     return ["%s=%s" % pair for pair in merged.items()]
+
+
+def _add_volumes(result: dict[str, Any], volumes: list[dict[str, Any]]) -> None:
+    names = sorted({item["name"] for item in volumes if item["name"]})
+    if names:
+        result["annotations"][VOLUMES_ANNOTATION] = ",".join(names)
+    for item in volumes:
+        if any(present["destination"] == item["destination"] for present in result["mounts"]):
+            raise InvalidInput("volume on %s: something else is mounted there" % item["destination"])
+        options = ["rbind", "rprivate"]
+        if item["read_only"]:  # with all that is mounted below, where the kernel can do so
+            options += ["ro", "rro"] if host.kernel_version() >= host.RECURSIVE_SINCE else ["ro"]
+        bind = {"destination": item["destination"], "type": "bind", "source": item["source"], "options": options}
+        result["mounts"].append(bind)
+
+
+def connect(result: dict[str, Any], networks: dict[str, Any]) -> None:
+    """Note the networks for who starts the container, and bind the bundle's files over those that depend on them.
+
+    networks: "config_dir", "networks" (of networks/names.py), "ports", "hosts": the path of the bundle's hosts file.
+    """
+    networks = dict(networks, hostname=result["hostname"])
+    result["annotations"][NETWORKS_ANNOTATION] = document.dump(networks).decode()
+    taken = {item["destination"] for item in result["mounts"]}
+    for name in FILES:
+        if "/etc/" + name not in taken:
+            source = os.path.join(os.path.dirname(networks["hosts"]), name)
+            # private: what the container mounts on it is not to show on the host, where its mounts are shared
+            bind = {"destination": "/etc/" + name, "type": "bind", "source": source, "options": ["bind", "private"]}
+            result["mounts"].append(bind)
 
 
 def _limit(resources: dict[str, Any], options: dict[str, Any]) -> None:
@@ -88,31 +128,11 @@ def _merge(base: Any, over: Any) -> Any:
 
 def _user(image: Image, store: Store, text: str) -> dict[str, Any]:
     """The user object for USER[:GROUP], names looked up in the image's own files. Raises InvalidInput."""
-    name, _colon, group = text.partition(":")
-    if text in ("0", "0:0", "root") or (name.isdigit() and group.isdigit()):
-        return {"uid": int(name) if name.isdigit() else 0, "gid": int(group or 0)}
-    users = [row for row in _table(image, store, "etc/passwd", 4) if row[2].isdigit() and row[3].isdigit()]
-    groups = [row for row in _table(image, store, "etc/group", 4) if row[2].isdigit()]
-    found = next((row for row in users if name in (row[0], row[2])), None)
-    if found is None and not name.isdigit():
-        raise InvalidInput("user %r: not in the /etc/passwd of image %s" % (name, image.name))
-    result: dict[str, Any] = {"uid": int(found[2] if found else name), "gid": int(found[3]) if found else 0}
-    if group:
-        chosen = next((row[2] for row in groups if row[0] == group), group)
-        if not chosen.isdigit():
-            raise InvalidInput("group %r: not in the /etc/group of image %s" % (group, image.name))
-        result["gid"] = int(chosen)
-    elif found:
-        extra = sorted({int(row[2]) for row in groups if found[0] in row[3].split(",")})
-        if extra:
-            result["additionalGids"] = extra
-    return result
 
+    def read(name: str) -> bytes:
+        return layers.read_file(store, image, name, users.PASSWD_BYTES)
 
-def _table(image: Image, store: Store, name: str, columns: int) -> list[list[str]]:
-    """The rows of a passwd-like file of the image, which may hold anything (case R13)."""
-    text = layers.read_file(store, image, name, _PASSWD_BYTES).decode("utf-8", "replace")
-    return [row for row in (line.split(":") for line in text.splitlines()) if len(row) >= columns]
+    return users.resolve(text, read, "image " + image.name)
 
 
 class Bundle:
@@ -145,11 +165,20 @@ class Bundle:
         present = self.config()
         if present is not None and not _same_image(present, config):
             self.remove()
-            present = None
+        self.put(config, lambda: layers.unpack(store, image, layers_root))
+
+    def put(self, config: dict[str, Any], lower: Callable[[], list[str]]) -> None:
+        """Make the bundle over the folders of lower(), the lowest first, or give a present one this config.
+
+        Raises InvalidInput, KernelRefused; nothing half-made is left where there was no bundle before.
+        """
+        present = self.config()
         try:
             os.makedirs(self.path, mode=0o700, exist_ok=True)
             if not self.is_ready():
-                self._mount(layers.unpack(store, image, layers_root))
+                self._mount(lower())
+            if NETWORKS_ANNOTATION in config.get("annotations", {}):
+                self._write_files()
             temporary = self.config_path + ".new"
             with open(temporary, "wb") as file:
                 file.write(document.dump(config) + b"\n")
@@ -158,6 +187,15 @@ class Bundle:
             if present is None:
                 self.remove()
             raise
+
+    def _write_files(self) -> None:
+        """The container's own hosts and resolv.conf, before it has an address."""
+        from ..networks import hosts
+
+        for name, data in hosts.initial().items():
+            with open(os.path.join(self.path, name), "wb") as file:
+                file.write(data)
+            os.chmod(file.name, 0o644)
 
     def _mount(self, lower: list[str]) -> None:
         for name in ("rootfs", "upper", "work"):
@@ -184,7 +222,7 @@ class Bundle:
         """Unmount and remove the bundle; False where there was none. Raises WrongState for a folder that is none."""
         if not os.path.isdir(self.path):
             return False
-        strange = set(os.listdir(self.path)) - {"config.json", "config.json.new", "rootfs", "upper", "work"}
+        strange = set(os.listdir(self.path)) - {"config.json", "config.json.new", "rootfs", "upper", "work", *FILES}
         if strange:
             raise WrongState("bundle %s: not ours to remove, it holds %s" % (self.path, sorted(strange)[0]))
         if mounts.is_mounted(self.rootfs):

@@ -224,7 +224,9 @@ def _state(parsed: Parsed, _log: Log, output: TextIO) -> int:
 
 
 def _kill(parsed: Parsed, _log: Log, _output: TextIO) -> int:
-    number = signal_number(parsed.words[1] if len(parsed.words) > 1 else "SIGTERM")
+    from ..linux import signals
+
+    number = signals.number(parsed.words[1] if len(parsed.words) > 1 else "SIGTERM")
     everyone = "--all" in parsed.options
     try:
         life.Container(parsed.words[0], parsed.root).kill(number, everyone)
@@ -232,28 +234,6 @@ def _kill(parsed: Parsed, _log: Log, _output: TextIO) -> int:
         if not everyone:  # with --all nobody may be left, as with runc
             raise
     return 0
-
-
-def signal_number(text: str) -> int:
-    """The number of a signal given as TERM, SIGTERM or 15. Raises InvalidInput."""
-    import _signal
-
-    if (text.isascii() and text.isdigit()) and int(text) < 65:
-        return int(text)
-    name = text.upper()
-    name = name if name.startswith("SIG") else "SIG" + name
-    for real_time, sign in (("SIGRTMIN", 1), ("SIGRTMAX", -1)):
-        offset = name[len(real_time) + 1 :]
-        if (
-            name.startswith(real_time)
-            and (not offset or (offset.isascii() and offset.isdigit()))
-            and int(offset or 0) <= 30
-        ):
-            return int(getattr(_signal, real_time)) + sign * int(offset or 0)
-    number = getattr(_signal, name, None)
-    if not isinstance(number, int) or "_" in name:
-        raise InvalidInput("unknown signal %r: use a name such as SIGTERM or a number from 1 to 64" % text)
-    return number
 
 
 def _delete(parsed: Parsed, log: Log, _output: TextIO) -> int:

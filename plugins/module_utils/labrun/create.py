@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 import time
 
@@ -109,9 +110,7 @@ def receive_bundle(bundle: str, root: str, settings: Settings, debug: Warn, warn
         raise Unsupported("labrun runs on x86_64 and aarch64, not on " + syscalls.machine)
     bundle = os.path.realpath(bundle)
     path = os.path.join(bundle, "config.json")
-    text = trace.call("openat", (path,), document.read_bytes, path)
-    config: dict[str, Any] = document.parse(text, path)
-    validate.config(config, path, debug)
+    text, config = read_config(path, debug)
     if config.get("hooks"):
         from . import hooks
 
@@ -136,6 +135,27 @@ def receive_bundle(bundle: str, root: str, settings: Settings, debug: Warn, warn
     elif described.get("terminal"):
         raise InvalidInput("%s: process.terminal: nobody takes the terminal; set it to false" % path)
     return plan
+
+
+_checked: list[tuple[bytes, str, list[str], bytes]] = []
+
+
+def read_config(path: str, debug: Warn) -> tuple[bytes, dict[str, Any]]:
+    """The file at path and what it says, held against the specification. Raises NotFound, InvalidInput, Unsupported.
+
+    The last one is kept with what debug was told of it, for many containers may be started of one bundle.
+    """
+    text = trace.call("openat", (path,), document.read_bytes, path)
+    if _checked and _checked[0][:2] == (text, path):
+        config = marshal.loads(_checked[0][3])
+    else:
+        config = document.parse(text, path)
+        told: list[str] = []
+        validate.config(config, path, told.append)
+        _checked[:] = [(text, path, told, marshal.dumps(config))]
+    for line in _checked[0][2]:
+        debug(line)
+    return text, config
 
 
 def _find_sources(plan: Plan) -> None:

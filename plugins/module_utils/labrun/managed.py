@@ -7,19 +7,21 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 
 from ..images.store import Image, Store
 from ..linux import trace
-from ..linux.errors import InvalidInput, NotFound
+from ..linux.errors import InvalidInput, NotFound, OcilabError
 from . import bundle as bundles
 from . import container as life
+from . import create as creation
 from . import monitor
 from .explain import steps
 from .state import check_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Iterator
 
 
 class Wanted:
@@ -34,10 +36,27 @@ class Wanted:
         self.stop_timeout_s = stop_timeout_s
         self.image: Image | None = None
         self.config: dict[str, Any] = {}
+        self.networks: dict[str, Any] = {}
+        self.volumes_root = os.path.join(data_root, "volumes")
+        self.volumes: list[dict[str, Any]] = []
+        self.made_volumes: list[Any] = []
 
     def describe_image(self, name: str, store: Store, layers_root: str, options: dict[str, Any]) -> None:
-        """Take the image and the options of labrun/bundle.py. Raises NotFound, InvalidInput."""
+        """Take the image and the options of labrun/bundle.py. Raises NotFound, InvalidInput.
+
+        Of networks only config_dir, networks and ports are given, as networks/attachment.py's plan() explains them; of
+        volumes what volumes/volume.py's parse() gives.
+        """
         path = self.own_bundle.path
+        if options.get("networks"):
+            self.networks = dict(options["networks"], hosts=os.path.join(path, "hosts"))
+            hostname = options.get("hostname") or self.container.id[:64]  # as long as sethostname(2) allows
+            options = dict(options, networks=self.networks, hostname=hostname)
+        if options.get("volumes"):
+            from . import filled_volumes
+
+            self.volumes = filled_volumes.described(options["volumes"], self.volumes_root)
+            options = dict(options, volumes=self.volumes)
         self.own_bundle, self.image, self.config = bundles.prepare(path, name, store, options)
         self.store = store
         self.layers_root = layers_root
@@ -60,7 +79,10 @@ class Wanted:
 
 
 def plan(wanted: Wanted, state: str) -> list[str]:
-    """The actions that bring the container into the state: delete, create, start, stop; [] when it is in it."""
+    """The actions that bring the container into the state: delete, create, start, stop; [] when it is in it.
+
+    Raises NotFound, and what is wrong with the bundle of one that is to be created: InvalidInput, Unsupported.
+    """
     status = wanted.shown().get("status", "")
     if state == "absent":
         return ["delete"] if status or wanted.own_bundle.config() is not None else []
@@ -68,14 +90,19 @@ def plan(wanted: Wanted, state: str) -> list[str]:
         if not status:
             raise NotFound("container %s: does not exist, so that it cannot be stopped" % wanted.container.id)
         return [] if status == "stopped" else ["stop"]
-    if wanted.image is None and not os.path.exists(os.path.join(wanted.bundle_path, "config.json")):
+    path = os.path.join(os.path.realpath(wanted.bundle_path), "config.json")
+    if wanted.image is None and not os.path.exists(path):
         raise InvalidInput("bundle %s: there is no config.json in it" % wanted.bundle_path)
+    if status and not (wanted.differs() or status == "creating" or (state == "started" and status == "stopped")):
+        return ["start"] if state == "started" and status == "created" else []
+    if wanted.image is None:
+        creation.read_config(path, lambda _told: None)
     anew = ["create", "start"] if state == "started" else ["create"]
-    if not status:
-        return anew
-    if wanted.differs() or status == "creating" or (state == "started" and status == "stopped"):
-        return ["delete", *anew]
-    return ["start"] if state == "started" and status == "created" else []
+    if wanted.networks:
+        from ..networks import attachment
+
+        attachment.plan(wanted.container.id, wanted.container.folder.root, wanted.networks)  # what cannot be had
+    return ["delete", *anew] if status else anew
 
 
 def predict(before: dict[str, Any], actions: list[str]) -> dict[str, Any]:
@@ -92,30 +119,63 @@ def predict(before: dict[str, Any], actions: list[str]) -> dict[str, Any]:
     return result
 
 
-def carry_out(wanted: Wanted, actions: list[str], explain: bool) -> dict[str, Any]:
-    """Do the actions. {"steps": those of labrun/explain.py if explain, "warnings": [text]}.
+def carry_out(planned: list[tuple[Wanted, list[str]]], explain: bool) -> Iterator[dict[str, Any]]:
+    """Do the actions of each; in order, {"steps": those of labrun/explain.py if explain, "warnings": [text]}.
 
-    Raises what create() raises; a container and a bundle that could not be completed are removed again.
+    As many are under way at once as there are processors. Raises what create() raises, of the first that fails: those
+    that are under way are completed then, and none is begun any more. A container and a bundle that could not be
+    completed are removed again.
     """
-    records: list[dict[str, Any]] = []
-    warnings: list[str] = []
-    if explain:
-        trace.begin()
-    for action in actions:
-        if action == "delete":
-            _delete(wanted, keep_bundle="create" in actions)
-        elif action == "stop":
-            wanted.container.stop(wanted.stop_timeout_s)
-        elif action == "create":
-            report = _create(wanted, "start" in actions, explain)
-            trace.add(report["trace"])
-            warnings = report["warnings"]
-        elif action == "start" and "create" not in actions:
-            wanted.container.start()
-    if explain:
-        records = trace.take()
+    limit = len(os.sched_getaffinity(0))
+    begun: deque[_Work] = deque()
+    try:
+        for wanted, actions in planned:
+            begun.append(_Work(wanted, actions, explain))
+            if len(begun) > limit:
+                yield begun.popleft().finish()
+        while begun:
+            yield begun.popleft().finish()
+    finally:
+        for work in begun:
+            try:
+                work.finish()
+            except OcilabError:
+                pass  # the first error is the one that is told
+
+
+class _Work:
+    """The actions for one container: all done when this is made but for a creation, which is under way."""
+
+    def __init__(self, wanted: Wanted, actions: list[str], explain: bool) -> None:
+        self.wanted = wanted
+        self.explain = explain
+        self.start: monitor.Start | None = None
+        if explain:
+            trace.begin()
+        for action in actions:
+            if action == "delete":
+                _delete(wanted, keep_bundle="create" in actions)
+            elif action == "stop":
+                wanted.container.stop(wanted.stop_timeout_s)
+            elif action == "create":
+                self.start = _create(wanted, "start" in actions, explain)
+            elif action == "start" and "create" not in actions:
+                wanted.container.start()
+        self.records = trace.take()
         trace.end()
-    return {"steps": steps(records, _program(wanted)), "warnings": warnings}
+
+    def finish(self) -> dict[str, Any]:
+        """Wait for the creation; see carry_out()."""
+        warnings: list[str] = []
+        if self.start:
+            try:
+                report = self.start.finish()
+            except BaseException:
+                _remove_half_made(self.wanted)
+                raise
+            self.records += report["trace"]
+            warnings = report["warnings"]
+        return {"steps": steps(self.records, _program(self.wanted)) if self.explain else [], "warnings": warnings}
 
 
 def _program(wanted: Wanted) -> str:
@@ -131,14 +191,27 @@ def _delete(wanted: Wanted, keep_bundle: bool) -> None:
         wanted.own_bundle.remove()
 
 
-def _create(wanted: Wanted, run: bool, explain: bool) -> dict[str, Any]:
+def _create(wanted: Wanted, run: bool, explain: bool) -> monitor.Start:
     if wanted.image is not None:
         wanted.own_bundle.create(wanted.image, wanted.store, wanted.layers_root, wanted.config)
     try:
         folder = wanted.container.folder
-        report = monitor.start_container(folder.id, wanted.bundle_path, folder.root, wanted.log_path, run, explain)
+        if wanted.volumes:
+            from . import filled_volumes
+
+            wanted.made_volumes = filled_volumes.prepare(
+                wanted.volumes, wanted.volumes_root, wanted.own_bundle.rootfs, folder.root
+            )
+        return monitor.Start(folder.id, wanted.bundle_path, folder.root, wanted.log_path, run, explain)
     except BaseException:
-        if wanted.image is not None:
-            wanted.own_bundle.remove()
+        _remove_half_made(wanted)
         raise
-    return report
+
+
+def _remove_half_made(wanted: Wanted) -> None:
+    if wanted.made_volumes:
+        from . import filled_volumes
+
+        filled_volumes.discard(wanted.made_volumes, wanted.container.folder.root)
+    if wanted.image is not None:
+        wanted.own_bundle.remove()

@@ -15,6 +15,8 @@ import os
 
 from ..linux import processes, syscalls, trace
 from ..linux.errors import OcilabError
+from ..spec import document
+from . import bundle as bundles
 from . import channel, watch
 from . import container as life
 
@@ -26,31 +28,35 @@ _NAME = "labrun-monitor"
 _SETTLE_S = 5.0  # a second interpreter is started when whoever started many containers has done so
 
 
-def start_container(
-    container_id: str, bundle: str, root: str, log_path: str, run: bool, explain: bool
-) -> dict[str, Any]:
-    """Create a container under a monitor of its own, and start it if run; returns when that is done.
+class Start:
+    """The start of a container under a monitor of its own, under way once this is made; several may be so at once."""
 
-    The result is {"trace": records (linux/trace.py; empty unless explain), "warnings": [text]}. Raises what create()
-    and start() raise; nothing is left behind then.
-    """
-    # What nearly every start imports late: here once for all monitors that are forked from this process.
-    from ..linux import seccomp_kept  # noqa: F401
-    from . import cgroupfs  # noqa: F401
+    def __init__(self, container_id: str, bundle: str, root: str, log_path: str, run: bool, explain: bool) -> None:
+        """Begin to create the container, and then to start it if run."""
+        # What nearly every start imports late: here once for all monitors that are forked from this process.
+        from ..linux import seccomp_kept  # noqa: F401
+        from . import cgroupfs  # noqa: F401
 
-    read_fd, write_fd = os.pipe()
-    # Nothing that is there now is garbage to the monitor, whose collector would write to, and so copy, each page of it.
-    gc.freeze()
-    if os.fork() == 0:  # the process of a module soon ends, and init has the monitor for a child
-        os.setsid()
-        _main(container_id, bundle, root, log_path, run, explain, write_fd)
-    os.close(write_fd)
-    gc.unfreeze()
-    report = channel.receive_report(read_fd)
-    os.close(read_fd)
-    if "error" in report or not report:
-        channel.raise_reported(report or {"message": "container %s: its monitor was killed" % container_id})
-    return report
+        self.id = container_id
+        self.report_fd, write_fd = os.pipe()
+        # Nothing that is there now is garbage to the monitor, whose collector would write to, and so copy, each page.
+        gc.freeze()
+        if os.fork() == 0:  # the process of a module soon ends, and init has the monitor for a child
+            os.setsid()
+            _main(container_id, bundle, root, log_path, run, explain, write_fd)
+        os.close(write_fd)
+        gc.unfreeze()
+
+    def finish(self) -> dict[str, Any]:
+        """Wait until it is done: {"trace": records (linux/trace.py; empty unless explain), "warnings": [text]}.
+
+        Raises what create() and start() raise; nothing is left behind then.
+        """
+        report = channel.receive_report(self.report_fd)
+        os.close(self.report_fd)
+        if "error" in report or not report:
+            channel.raise_reported(report or {"message": "container %s: its monitor was killed" % self.id})
+        return report
 
 
 def _main(container_id: str, bundle: str, root: str, log_path: str, run: bool, explain: bool, report_fd: int) -> None:
@@ -114,11 +120,26 @@ class _Monitor:
             pid, _started = self.container.folder.process()
             pidfd = syscalls.pidfd_open(pid)
             self.watching = watch.Watch(pid, pidfd, out_read, err_read, log_fd, self.container.folder.path)
+            self._connect(pid)
             if run:
                 self.container.start()
         except BaseException:
             self.container.delete(force=True)
             raise
+
+    def _connect(self, pid: int) -> None:
+        """Attach the container to the networks that its configuration names, while its process waits to be started."""
+        wish = self.container.folder.load()["annotations"].get(bundles.NETWORKS_ANNOTATION)
+        if not wish:
+            return
+        from ..networks import attachment
+
+        lock = self.container.folder.lock()
+        try:
+            entries = attachment.plan(self.id, self.root, document.parse(wish.encode(), bundles.NETWORKS_ANNOTATION))
+            attachment.attach(entries, "/proc/%d/ns/net" % pid, self.container.folder.note)
+        finally:
+            os.close(lock)
 
     def watch(self) -> None:
         """Stay until the container's process has ended, soon as a smaller process (watch.py)."""

@@ -252,7 +252,7 @@ def become_process(
         prepared.environment[b"HOME"] = program.home(prepared.uid)
     capabilities.drop_bounding(prepared.capabilities)
     _own_streams(prepared.uid)
-    _set_ids(prepared)
+    set_ids(prepared)
     if not entered:
         program.enter_cwd(prepared.cwd, True)
         program.verify_cwd(prepared.cwd)
@@ -348,7 +348,7 @@ def _own_streams(uid: int) -> None:
                 raise KernelRefused("fchown", "standard stream %d" % fd, error.errno) from None
 
 
-def _set_ids(prepared: Prepared) -> None:
+def set_ids(prepared: Prepared) -> None:
     """Groups, gid and uid, in that order, and keep the capabilities over the change."""
     syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 1, "PR_SET_KEEPCAPS")
     try:

@@ -107,6 +107,8 @@ class Folder:
 
     def config(self) -> dict[str, Any]:
         """What keep_config() kept. Raises NotFound."""
+        if not self.exists():
+            raise self._missing()
         return document.read(os.path.join(self.path, "config.json"))
 
     def journal(self) -> list[dict[str, Any]]:

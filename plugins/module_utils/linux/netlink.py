@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
-"""rtnetlink(7), as far as it takes to move a network device into a container with its addresses."""
+"""rtnetlink(7), as far as it takes to list and remove devices, and to move one into a container with its addresses."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from .errors import InvalidInput, KernelRefused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from typing import Any, Callable
 
 _RTM_NEWLINK = 16
+_RTM_DELLINK = 17
 _RTM_GETLINK = 18
 _RTM_NEWADDR = 20
 _RTM_GETADDR = 22
@@ -29,6 +30,9 @@ _NLM_F_CREATE_EXCL = 0x600
 _NLMSG_ERROR = 2
 _NLMSG_DONE = 3
 _IFLA_IFNAME = 3
+_IFLA_MASTER = 10
+_IFLA_LINKINFO = 18
+_IFLA_INFO_KIND = 1
 _IFLA_NET_NS_FD = 28
 _IFA_F_PERMANENT = 0x80
 _IFA_F_NODAD = 0x02
@@ -111,6 +115,57 @@ def _addresses(connection: Connection, index: int) -> list[bytes]:
             # An IPv6 address was found free already (IFA_F_NODAD); the attributes are taken over as they are.
             result.append(body[:2] + bytes([_IFA_F_NODAD]) + body[3:])
     return result
+
+
+def links() -> list[dict[str, Any]]:
+    """The network devices of the caller's namespace: dicts with index, name, kind ('' for a physical one, 'bridge',
+    'veth'...) and master (the index of the bridge that it is a port of, or 0). Raises OSError.
+    """
+    connection = Connection()
+    try:
+        bodies = connection.ask(_RTM_GETLINK, _NLM_F_DUMP, _link(0))
+    finally:
+        connection.close()
+    result = []
+    for body in bodies:
+        found = _attributes(body[_LINK:])
+        kind = _attributes(found.get(_IFLA_LINKINFO, b"")).get(_IFLA_INFO_KIND, b"")
+        result.append(
+            {
+                "index": _number(body[4:8]),
+                "name": found[_IFLA_IFNAME].rstrip(b"\0").decode("utf-8", "surrogateescape"),
+                "kind": kind.rstrip(b"\0").decode("ascii", "replace"),
+                "master": _number(found.get(_IFLA_MASTER, b"")),
+            }
+        )
+    return result
+
+
+def _attributes(data: bytes) -> dict[int, bytes]:
+    """Each struct rtattr's content by its kind, without the flags of the two upper bits."""
+    result = {}
+    while len(data) >= 4:
+        length = _number(data[:2])
+        if length < 4:
+            break
+        result[_number(data[2:4]) & 0x3FFF] = data[4:length]
+        data = data[(length + 3) & ~3 :]
+    return result
+
+
+def delete_device(name: str) -> bool:
+    """Remove a virtual device of the caller's namespace; False where there is none of that name. Raises OSError."""
+    connection = Connection()
+    try:
+        request = _link(0) + _attribute(_IFLA_IFNAME, name.encode() + b"\0")
+        trace.call("sendto", ("RTM_DELLINK", name), connection.ask, _RTM_DELLINK, _NLM_F_ACK, request)
+    except OSError as error:
+        if error.errno != errno.ENODEV:
+            raise
+        return False
+    finally:
+        connection.close()
+    return True
 
 
 def move_device(name: str, new_name: str, pid: int) -> None:
