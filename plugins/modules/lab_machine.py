@@ -184,7 +184,7 @@ def run(module):
     folders = ("data_root", "root", "store", "layers", "network_config_dir")
     lab = labs.Lab(labs.Places(*(params[name] for name in folders)))
     if params["name"] is None:
-        names = [present.name for present in lab.definitions()]
+        names = lab.names()
     else:
         names = list(dict.fromkeys(params["name"]))
     hosts = [definition(params, name) for name in names]

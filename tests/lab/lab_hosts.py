@@ -108,7 +108,7 @@ given = json.loads(sys.argv[1])
 lab = labs.Lab(labs.Places(given.pop("data_root"), given.pop("root"), networks=given.pop("network_config_dir")))
 names, state = given.pop("name"), given.pop("state")
 if names is None:
-    names = [found.name for found in lab.definitions()]
+    names = lab.names()
 hosts = [labs.Definition(name, **given) for name in names]
 done = lab.carry_out(hosts, state, 20, None, lambda line: print(line, flush=True))
 print(json.dumps([dict(lab.state(host.name), actions=actions) for host, actions in zip(hosts, done)]))

@@ -83,7 +83,7 @@ def test_lab_up_killed_in_the_midst_is_mended(clean_lab, moment_s):
     traces = lab.traces()
     lab.bring(state="absent")
     assert traces.left() == {}
-    assert sorted(path.name for path in (lab.data / "lab").iterdir()) == ["@base", "lock"]
+    assert sorted(path.name for path in (lab.data / "lab").iterdir()) == ["@base", "@lock"]
 
 
 @pytest.mark.parametrize("moment_s", [0.0, 0.2, 0.8])
@@ -93,7 +93,7 @@ def test_lab_up_killed_in_the_midst_is_removed(clean_lab, moment_s):
     kill_at(lab, moment_s, name=names, state="started")
     lab.bring(state="absent")
     assert lab.traces().left() == {}
-    assert sorted(path.name for path in (lab.data / "lab").iterdir()) == ["@base", "lock"]
+    assert sorted(path.name for path in (lab.data / "lab").iterdir()) == ["@base", "@lock"]
 
 
 def test_a_killed_build_of_a_root_filesystem_leaves_nothing(clean_lab, tmp_path):
@@ -113,7 +113,7 @@ def test_a_killed_build_of_a_root_filesystem_leaves_nothing(clean_lab, tmp_path)
     assert left
     lab.bring(**dict(places, names=[name], state="absent"))
     assert [path.name for path in (tmp_path / "lab" / "@base").iterdir()] == ["lock"]
-    assert sorted(path.name for path in (tmp_path / "lab").iterdir()) == ["@base", "lock"]
+    assert sorted(path.name for path in (tmp_path / "lab").iterdir()) == ["@base", "@lock"]
     assert str(tmp_path) not in open("/proc/self/mounts").read()
 
 

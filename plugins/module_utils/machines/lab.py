@@ -37,6 +37,10 @@ _NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 _MADE_OF = ("backend", "release", "packages", "mirror", "image")
 
 
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= 63 and not set(text) - _NAME and text[0] != "-" != text[-1]
+
+
 class Places:
     """Folders: data_root of the lab's data, root of containers' state, store and layers of images, networks."""
 
@@ -77,7 +81,7 @@ class Definition:
         source: str = "",
         complete: bool = False,
     ) -> None:
-        if not 0 < len(name) <= 63 or set(name) - _NAME or name[0] == "-" or name[-1] == "-":
+        if not _is_name(name):
             message = "lab host %r: a host name of a-z, 0-9 and '-' within is expected, of 63 characters at most"
             raise InvalidInput(message % name)
         if backend not in BACKENDS:
@@ -121,13 +125,18 @@ class Lab:
     def _folder(self, name: str) -> str:
         return os.path.join(self.places.lab, name)
 
+    def names(self) -> list[str]:
+        """Of all lab hosts, sorted, those too of which nothing but a folder was made."""
+        try:
+            return sorted(
+                name for name in os.listdir(self.places.lab) if os.path.isdir(self._folder(name)) and _is_name(name)
+            )
+        except FileNotFoundError:
+            return []
+
     def definitions(self) -> Iterator[Definition]:
         """Of all lab hosts, by name."""
-        try:
-            names = sorted(os.listdir(self.places.lab))
-        except FileNotFoundError:
-            return
-        for name in names:
+        for name in self.names():
             found = self.definition(name)
             if found:
                 yield found
@@ -250,7 +259,7 @@ class Lab:
     def _lock(self) -> int:
         """One at a time changes the lab; whoever comes meanwhile waits."""
         os.makedirs(self.places.lab, 0o700, exist_ok=True)
-        lock = os.open(os.path.join(self.places.lab, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(os.path.join(self.places.lab, "@lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
         return lock
 
