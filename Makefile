@@ -3,19 +3,24 @@
 PYTHON ?= python3
 OUTPUT ?= build/compare
 # Each in a process of its own: they have helpers of the same names, and what one leaves in its process is no other's.
-TESTS = unit integration security faults differential dropin pythons vm
+TESTS = unit integration security faults differential dropin pythons lab vm molecule
 RUN = PYTHONUNBUFFERED=1 .venv/bin/python
 # Where .venv came along with a moved or copied checkout, its link leads to the old one, which would be tested instead.
 MOVED := $(shell for link in .venv/lib/python3*/site-packages/ansible_collections/ocilab/hosts; do \
   [ -L "$$link" ] && [ "$$(readlink -f "$$link")" != "$$(pwd -P)" ] && echo moved; done)
 
-.PHONY: help compare test lint sanity bench labrun venv clean check-host packages moved
+HOSTS ?= 3
+RELEASE ?= bookworm
+
+.PHONY: help compare test lint sanity bench labrun lab-up lab-down venv clean check-host packages moved
 
 help:
 	@echo "make compare   build a bundle, run it in labrun and in every engine found here, write $(OUTPUT)/report.html (root)"
 	@echo "make test      lint, and run every test (root; TEST_ENGINES=none installs and needs no engine)"
 	@echo "make lint      ansible-lint, ruff, mypy, yamllint, shellcheck, changelog, ansible-test sanity"
 	@echo "make bench     hold labrun's speed and memory against runc's and Docker's (root)"
+	@echo "make lab-up    start HOSTS=$(HOSTS) lab hosts, systemd machines of Debian RELEASE=$(RELEASE) (root)"
+	@echo "make lab-down  remove all lab hosts (root)"
 	@echo "make labrun    build the command build/bin/labrun"
 	@echo "make clean     remove what make made"
 
@@ -35,6 +40,13 @@ check-host:
 compare: check-host .venv/.run
 	@PWD="$$(pwd)" ANSIBLE_CONFIG=playbooks/ansible.cfg .venv/bin/python -m ansible playbook ocilab.hosts.compare \
 	  -e "compare_output_dir='$(OUTPUT)'"
+
+lab-up: check-host .venv/.run
+	@PWD="$$(pwd)" ANSIBLE_CONFIG=playbooks/ansible.cfg .venv/bin/python -m ansible playbook ocilab.hosts.lab_up \
+	  -e "lab_host_count=$(HOSTS) lab_host_release=$(RELEASE)"
+
+lab-down: check-host .venv/.run
+	@PWD="$$(pwd)" ANSIBLE_CONFIG=playbooks/ansible.cfg .venv/bin/python -m ansible playbook ocilab.hosts.lab_down
 
 labrun:
 	@/usr/bin/python3 scripts/build_labrun.py build/bin/labrun

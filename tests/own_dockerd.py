@@ -14,12 +14,15 @@ _START_TIMEOUT_S = 60
 
 
 @contextlib.contextmanager
-def running(base: Path):
-    """Run dockerd with all that it keeps below base; the value for DOCKER_HOST. It leaves no mount and no cgroup."""
+def running(base: Path, network: tuple[str, ...] = ("--iptables=false", "--bridge=none")):
+    """Run dockerd with all that it keeps below base; the value for DOCKER_HOST. It leaves no mount and no cgroup.
+
+    network: () for Docker's own, which belongs in a network namespace of the test's own.
+    """
     address = f"unix://{base}/docker.sock"
     before = set(_cgroups())
     arguments = ["dockerd", "--data-root", str(base / "data"), "--exec-root", str(base / "exec"), "--host", address]
-    arguments += ["--pidfile", str(base / "pid"), "--iptables=false", "--bridge=none"]
+    arguments += ["--pidfile", str(base / "pid"), *network]
     with open(base / "log", "wb") as log:
         daemon = subprocess.Popen(arguments, stdout=log, stderr=log)
     try:

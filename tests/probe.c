@@ -7,6 +7,7 @@
  *   probe call32 NUMBER                  the same by the 32 bit entry of x86
  *   probe scheduler | memory | keyring   attributes that /proc does not show
  *   probe number NAME                    the number of a system call on this machine
+ *   probe notify WORD...                 send each to $NOTIFY_SOCKET
  *   probe hunt SECONDS                   what of other processes can be opened: "exe PID PATH", "dir PID FD PATH"
  */
 #define _GNU_SOURCE
@@ -17,7 +18,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -133,11 +136,28 @@ static int hunt(int seconds) {
     return 0;
 }
 
+/* Send the words to $NOTIFY_SOCKET, each as a datagram (sd_notify(3)). */
+static int notify(int count, char **words) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const char *path = getenv("NOTIFY_SOCKET");
+    if (!path) { puts("no NOTIFY_SOCKET"); return 3; }
+    strncpy(address.sun_path, path, sizeof address.sun_path - 1);
+    int socket_fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+    for (int i = 0; i < count; i++) {
+        if (sendto(socket_fd, words[i], strlen(words[i]), 0, (struct sockaddr *)&address, sizeof address) < 0) {
+            perror(path);
+            return 4;
+        }
+    }
+    return 0;
+}
+
 int main(int count, char **words) {
     if (count > 2 && !strcmp(words[1], "call")) return call(count - 2, words + 2);
     if (count > 2 && !strcmp(words[1], "call32")) return call32(words[2]);
     if (count > 2 && !strcmp(words[1], "number")) return number(words[2]);
     if (count > 2 && !strcmp(words[1], "hunt")) return hunt(atoi(words[2]));
+    if (count > 1 && !strcmp(words[1], "notify")) return notify(count - 2, words + 2);
     if (count > 1 && !strcmp(words[1], "scheduler")) return scheduler();
     if (count > 1 && !strcmp(words[1], "memory")) return memory();
     if (count > 1 && !strcmp(words[1], "keyring")) return keyring();

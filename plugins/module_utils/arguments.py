@@ -41,6 +41,7 @@ BUNDLE: dict[str, Any] = {
 CONNECTED: dict[str, Any] = {
     "networks": {"type": "list", "elements": "raw"},
     "published_ports": {"type": "list", "elements": "str"},
+    "volumes": {"type": "list", "elements": "str"},
     "labels": {"type": "dict", "default": {}},
     "network_config_dir": {"type": "path", "default": "/etc/labrun/networks"},
 }
@@ -64,8 +65,10 @@ def bundle_options(params: dict[str, Any]) -> dict[str, Any]:
 def connected_options(params: dict[str, Any]) -> dict[str, Any]:
     """The further options of labrun/bundle.py from the parameters of CONNECTED. Raises InvalidInput."""
     from .networks import names
+    from .volumes import volume
 
     options: dict[str, Any] = {"labels": labels(params["labels"])}
+    options["volumes"] = [volume.parse(text) for text in params["volumes"] or []]
     wanted = [names.wanted(item) for item in params["networks"] or []]
     ports = [names.port(text) for text in params["published_ports"] or []]
     if ports and not wanted:
@@ -85,9 +88,9 @@ def labels(given: dict[str, Any]) -> dict[str, str]:
     return {key: str(value) for key, value in given.items()}
 
 
-def memory_bytes(text: str) -> int:
-    """Bytes for a number with an optional unit K, M, G or T, powers of 1024. Raises InvalidInput."""
+def memory_bytes(text: str, name: str = "memory") -> int:
+    """Bytes for a number with an optional unit K, M, G or T, powers of 1024. Raises InvalidInput, with the name."""
     number, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "")
     if not number.isdigit() or (unit and unit not in _UNITS):
-        raise InvalidInput("memory: %r is not a number of bytes, such as 67108864 or 64M" % text)
+        raise InvalidInput("%s: %r is not a number of bytes, such as 67108864 or 64M" % (name, text))
     return int(number) << _UNITS.get(unit, 0)

@@ -56,6 +56,7 @@ options:
       - The container's device is C(eth0) on the first one, and so on. Its way out is by the first that is not internal.
       - Its C(/etc/hosts) names all members of its networks by id and alias, its C(/etc/resolv.conf) is the host's
         without name servers on the host's loopback device.
+      - Without O(hostname) the container has its id for a host name then.
       - Without networks a container has its loopback device only.
     type: list
     elements: raw
@@ -63,6 +64,15 @@ options:
     description:
       - Ports of the host that lead to the container, as V(8080:80) or V(127.0.0.1:5353:53/udp).
       - C(tcp), C(udp) and C(sctp) are known; IPv4 only.
+    type: list
+    elements: str
+  volumes:
+    description:
+      - Volumes and directories of the host, as V(NAME:/PATH) or V(/PATH_OF_HOST:/PATH), read-only with V(:ro) behind.
+      - A named volume that does not exist is made, see M(ocilab.hosts.labrun_volume), and stays when the container
+        goes. An empty one begins with what the image holds at the path, but for extended attributes and hard links.
+      - Read-only is everything that is mounted below the directory, too, from Linux 5.12 on.
+      - For a temporary file system of the container's own use O(mounts).
     type: list
     elements: str
   labels:
@@ -116,6 +126,7 @@ EXAMPLES = r"""
       - name: lab
         aliases: [www]
     published_ports: ["8080:80"]
+    volumes: ["pages:/www:ro"]
     labels:
       course: containers
 
@@ -196,7 +207,7 @@ def refuse_what_fits_one(params, names):
     ]
     if len(names) > 1 and single:
         raise InvalidInput("%s: only for one container by a call" % single[0])
-    connected = [key for key in ("networks", "published_ports", "labels") if params[key]]
+    connected = [key for key in ("networks", "published_ports", "volumes", "labels") if params[key]]
     if connected and params["bundle"]:
         raise InvalidInput("%s: needs image; a bundle that exists is left as it is" % connected[0])
 

@@ -24,6 +24,7 @@ import workload
 from ansible_collections.ocilab.hosts.plugins.module_utils.comparison import statistics
 from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import command
 
+PYTHON = "/usr/bin/python3"
 ROUNDS = 80
 COMMAND_BAR = 1.0
 IN_PROCESS_BAR = 0.3
@@ -54,14 +55,16 @@ def on_tmpfs():
 def starts(base: Path, labrun: str) -> bool:
     """Single starts, one against the other; whether both bars are held."""
     bundle = workload.make_bundle(base / "true", ["/bin/true"])
+    in_process = pairs.InProcess(PYTHON, base / "labrun", bundle)
     samples = pairs.measure(
         {
             "runc": pairs.Command("runc", base / "runc", bundle),
             "labrun run": pairs.Command(labrun, base / "labrun", bundle),
-            "labrun in-process": pairs.InProcess(base / "labrun", bundle),
+            "labrun in-process": in_process,
         },
         ROUNDS,
     )
+    in_process.close()
     print(f"{workload.PROGRAM} in {workload.BUNDLE}; {ROUNDS} rounds of one start each, and the ratios in each round:")
     held = True
     other = statistics.median(samples["runc"]) / 1e6
@@ -125,13 +128,13 @@ def show_memory(what: str, private: int, pss: int) -> None:
 
 def main() -> int:
     print(f"make bench: kernel {os.uname().release}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f},")
-    versions = [first_line("runc", "--version"), first_line("/usr/bin/python3", "--version")]
+    versions = [first_line("runc", "--version"), first_line(PYTHON, "--version")]
     if shutil.which("dockerd"):
         versions.append(first_line("dockerd", "--version"))
-    print("  " + ", ".join(versions) + f" (in-process: Python {sys.version.split()[0]})")
+    print("  " + ", ".join(versions))
     with on_tmpfs() as base:
         labrun = str(base / "command")
-        command.write_executable(labrun, "/usr/bin/python3")
+        command.write_executable(labrun, PYTHON)
         held = starts(base, labrun)
         waiting = memory.waiting_init(labrun, base / "labrun", base / "true")
         show_memory("the waiting init of `labrun create`", waiting["private"], waiting["pss"])

@@ -545,7 +545,7 @@ def test_the_written_configuration_runs(ours):
 def test_help_of_each_command(ours, name):
     result = ours(name, "--help")
     assert result.returncode == 0
-    assert result.stdout.startswith(name + ": ")
+    assert result.stdout.startswith(f"NAME:\n   labrun {name} - ")
     assert f"\n  {name} " in ours("--help").stdout
 
 
@@ -554,7 +554,7 @@ def test_what_is_out_of_scope_says_so(ours, name):
     for option in ("-h", "--help"):
         told = ours(name, option)
         assert (told.returncode, told.stderr) == (0, "")
-        assert f"{name}: out of scope: " in told.stdout
+        assert f"labrun {name} - out of scope: " in told.stdout
     result = ours(name, ours.name)
     assert result.returncode == 1
     assert "does not checkpoint and restore" in result.stderr
@@ -581,6 +581,19 @@ def test_each_failure_of_exec_itself_is_255(running):
     running("resume", name)
     running.stop()
     assert running("exec", name, "/bin/true").returncode == 255
+
+
+def test_exec_never_runs_outside_of_a_cgroup_that_was_not_made(running):
+    """systemd makes a cgroup only when the process is there: what is noted before that leads nowhere."""
+    journal = running.bundle.state / running.name / "journal"
+    before = journal.read_bytes()
+    entry = {"object": "cgroup", "paths": {}, "made": [], "complete": False, "unit": "x.scope", "of_user": False}
+    journal.write_bytes(before + json.dumps(entry).encode() + b"\n")
+    result = running("exec", running.name, "/bin/true")
+    journal.write_bytes(before)
+    assert result.returncode == 255
+    assert "the runtime was killed before its cgroup was made; delete it with --force" in result.stderr
+    assert running("exec", running.name, "/bin/true").returncode == 0
 
 
 @pytest.mark.parametrize("form", ["text", "json"])

@@ -257,6 +257,21 @@ def test_a_mapping_of_all_ids(bundle):
     assert "linux.uidMappings[0].size: an integer from 0 to 4294967295 is expected" in bundle.run().stderr
 
 
+def test_options_may_follow_the_operands(bundle):
+    """As in runc; but what follows exec's and ps's is for the program, and for ps(1)."""
+    bundle.config["process"]["args"] = ["/bin/sleep", "100"]
+    bundle.write()
+    assert bundle.labrun("run", bundle.name, "--detach", "--bundle", str(bundle.path), stdin=-3).returncode == 0
+    assert bundle.labrun("exec", bundle.name, "/bin/echo", "--detach", "-x").stdout == "--detach -x\n"
+    assert bundle.labrun("ps", bundle.name, "-o", "pid,args").stdout.count("sleep 100") == 1
+    assert bundle.labrun("update", bundle.name, "--pids-limit", "77").returncode == 0
+    assert bundle.labrun("kill", bundle.name, "KILL", "--all").returncode == 0
+    assert bundle.labrun("delete", bundle.name, "--force").returncode == 0
+    assert "unknown option --fast" in bundle.labrun("delete", bundle.name, "--fast").stderr
+    assert "too many arguments, from '--force' on" in bundle.labrun("delete", bundle.name, "--", "--force").stderr
+    bundle.assert_nothing_left()
+
+
 def test_unknown_words_of_the_command_line(bundle):
     assert "unknown option --speed" in bundle.labrun("run", "--speed", "x").stderr
     assert "No help topic for 'fly': it is no command" in bundle.labrun("fly", "-h").stderr
@@ -414,3 +429,24 @@ def test_without_a_mount_namespace_exec_is_in_the_root_and_delete_takes_the_moun
     assert bundle.labrun("run", "--bundle", str(bundle.path), bundle.name).returncode == 127
     assert str(bundle.path) not in Path("/proc/self/mountinfo").read_text()
     bundle.assert_nothing_left()
+
+
+def test_a_container_without_process_can_be_created_and_not_be_started(bundle):
+    """config.md, process: "REQUIRED when start is called". runc refuses it at create, crun does as this."""
+    process = bundle.config.pop("process")
+    bundle.write()
+    assert bundle.labrun("create", "--bundle", str(bundle.path), bundle.name, stdin=-3).returncode == 0
+    assert json.loads(bundle.labrun("state", bundle.name).stdout)["status"] == "created"
+    entered = bundle.labrun("exec", bundle.name, "/bin/echo", "within")
+    assert (entered.returncode, entered.stdout) == (0, "within\n"), entered.stderr
+    result = bundle.labrun("start", bundle.name)
+    assert result.returncode == 1
+    assert "process: missing; a container without one can be created, and cannot be started" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert json.loads(bundle.labrun("state", bundle.name).stdout)["status"] == "stopped"
+    assert bundle.labrun("delete", bundle.name).returncode == 0
+    result = bundle.labrun("run", "--bundle", str(bundle.path), bundle.name)
+    assert (result.returncode, "process: missing" in result.stderr) == (1, True)
+    bundle.assert_nothing_left()
+    bundle.config["process"] = process
+    assert bundle.run("/bin/true").returncode == 0

@@ -576,6 +576,15 @@ def test_a_host_with_shared_mounts_keeps_them_and_gets_none(box, word):
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.parametrize(("word", "expected"), [("slave", ["master"]), ("rslave", ["master"]), ("private", [])])
+def test_a_slave_root_follows_a_host_with_shared_mounts(box, word, expected):
+    """As newer runcs have it (mounts_propagation_unsafe.bats)."""
+    box.config["linux"]["rootfsPropagation"] = word
+    box.config["process"]["args"] = ["/bin/cat", "/proc/self/mountinfo"]
+    result = on_a_shared_root(box, "LABRUN")
+    assert table(result.stdout)["/"].propagation == expected, result.stderr
+
+
 # --- /dev ---
 
 
@@ -841,3 +850,84 @@ def test_the_same_mounts_as_runc(box):
         assert (target, ours[target].kind) == (target, theirs[target].kind)
         if target != "/sys/fs/cgroup":
             assert (target, ours[target].options) == (target, theirs[target].options)
+
+
+# What runc's own tests hold it to
+
+
+@pytest.mark.parametrize("is_file", [True, False])
+def test_a_destination_that_is_a_link_to_nothing(box, host, is_file):
+    """What it leads to is made, inside the root filesystem (runc's mounts.bats)."""
+    root = box.path / "rootfs"
+    (root / "jump").symlink_to("/tmp/foo/bar")
+    (root / "etc" / "absolute").symlink_to("/jump/baz/there")
+    (root / "etc" / "relative").symlink_to("../tmp/other/there")
+    for name in ("absolute", "relative"):
+        add(box, f"/etc/{name}", "none", host / "file" if is_file else host, "bind")
+    found = seen(box)
+    assert {"/tmp/foo/bar/baz/there", "/tmp/other/there"} < set(found)
+    assert (root / "tmp" / "foo" / "bar" / "baz" / "there").is_file() == is_file
+    assert (root / "jump").is_symlink()
+
+
+@pytest.mark.parametrize("words", [["rbind"], ["rbind", "idmap"]])
+def test_a_source_that_an_earlier_mount_brings(box, host, words):
+    """The order of mounts counts for their sources, too (runc's mounts.bats)."""
+    if "idmap" in words:
+        user_namespace(box)
+    root = box.path / "rootfs"
+    add(box, "/mnt", "none", host, "bind")
+    add(box, "/second", "none", root / "mnt", *words)
+    host.chmod(0o755)
+    result = box.run("/bin/cat", "/second/file")
+    if "may lack idmapped mounts" in result.stderr:
+        pytest.skip("this file system has no idmapped mounts")
+    assert result.stdout == "content\n", result.stderr
+
+
+def test_a_destination_as_the_host_sees_it(box, host):
+    """runc strips the path of the root filesystem from a destination."""
+    add(box, str(box.path / "rootfs" / "tmp" / "there"), "none", host, "bind")
+    assert "/tmp/there" in seen(box)
+    assert not (box.path / "rootfs" / str(box.path)[1:]).exists()
+
+
+def test_masked_directories_show_one_file_system(box):
+    for name in ("one", "two"):
+        (box.path / "rootfs" / name).mkdir()
+        (box.path / "rootfs" / name / "hidden").touch()
+    box.config["linux"]["maskedPaths"] = ["/one", "/two", "/absent", "/etc/passwd"]
+    said = box.shell("stat -c %d /one /two / | sort -u | wc -l; ls /one /two; touch /two/x; true")
+    assert said.split() == ["2", "/one:", "/two:"]
+    found = seen(box)
+    assert {"ro"} <= found["/one"].options & found["/two"].options
+    assert "size=4k" in found["/two"].superblock
+
+
+def test_what_root_of_the_user_namespace_may_not_reach_is_named(box, host):
+    user_namespace(box)
+    root = box.path / "rootfs"
+    os.chown(root, 0, 0)
+    add(box, "/made", "none", host, "bind")
+    said = refused(box)
+    assert (
+        "mkdir the mount point /made: permission denied (EACCES): root of the container's user namespace must" in said
+    )
+    os.chown(root, 100000, 100000)
+    assert box.run("/bin/true").returncode == 0
+    os.chmod(box.path, 0o700)
+    said = refused(box)
+    assert f"open the root filesystem {root}: permission denied (EACCES): root of the container's user" in said
+    assert "chmod o+x" in said
+
+
+def test_a_source_with_mounts_below_it_in_a_user_namespace(box, host):
+    """The kernel refuses it to every runtime (user_namespaces(7)); the error says what to do."""
+    (host / "below").mkdir()
+    host_mount("-t", "tmpfs", "tmpfs", host / "below")
+    user_namespace(box)
+    os.chmod(host, 0o755)
+    add(box, "/bound", "none", host, "bind")
+    assert "may not uncover what is mounted below the source, use rbind" in refused(box)
+    box.config["mounts"][-1]["options"] = ["rbind"]
+    assert box.shell("cat /bound/file") == "content\n"

@@ -462,7 +462,7 @@ def test_affinity_of_an_exec(running):
     result = execute(running, {"args": ["/bin/true"], "execCPUAffinity": {"final": "4000"}})
     assert (result.returncode, "execCPUAffinity.final" in result.stderr) == (255, True)
     result = execute(running, {"args": ["/bin/true"], "execCPUAffinity": {"final": "zero"}})
-    assert (result.returncode, "is not a list such as" in result.stderr) == (1, True)
+    assert (result.returncode, "is not a list such as" in result.stderr) == (255, True)
 
 
 def test_the_callers_affinity_is_not_the_containers(bundle):
@@ -639,7 +639,7 @@ BAD_PROFILES = [
     ({"syscalls": [{"names": ["sync"], "action": "SCMP_ACT_NOTIFY"}]}, "listenerPath: missing"),
     (
         {"syscalls": [{"names": ["write"], "action": "SCMP_ACT_NOTIFY"}], "listenerPath": "/x"},
-        "SCMP_ACT_NOTIFY cannot be used for write",
+        "SCMP_ACT_NOTIFY cannot be used for the write syscall",
     ),
     ({"listenerMetadata": "x"}, "listenerPath is missing"),
     ({"syscalls": [{"names": ["sync"], "action": "SCMP_ACT_KILL", "errnoRet": 3}]}, "returns no errno"),
@@ -899,7 +899,7 @@ def test_a_listener_of_an_exec(running, agent, tmp_path):
 def test_a_listener_that_is_not_there(bundle, tmp_path):
     rule = {"names": ["sync"], "action": "SCMP_ACT_NOTIFY"}
     with_rule(bundle, rule, listenerPath=str(tmp_path / "nobody.sock"))
-    refused(bundle, "must be the Unix socket of a seccomp agent that is running")
+    refused(bundle, "failed to connect with seccomp agent; linux.seccomp.listenerPath must be the socket of one")
 
 
 # What execve(2) answers comes back through the launcher

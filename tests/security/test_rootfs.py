@@ -103,7 +103,7 @@ def test_r05_proc_or_sys_is_a_link(box, canary, name, target):
     (box.path / "rootfs" / "trap").mkdir()
     targets = {"outside": str(canary), "inside": "/trap", "up": "../" * 20 + str(canary)}
     replace_by_link(box.path / "rootfs" / name, targets[target])
-    assert f"/{name} is or passes a symbolic link" in refused(box)
+    assert f"/{name} must be mounted on ordinary directory; it is, or passes, a symbolic link" in refused(box)
     assert snapshot(canary) == before
     assert list((box.path / "rootfs" / "trap").iterdir()) == []
 
@@ -239,21 +239,31 @@ def test_r09_nothing_is_mounted_inside_procfs(box, canary, kind, way, place):
 
 
 def test_r10_a_static_link_leads_nowhere_outside(box, canary):
+    """Where it leads to nothing inside, that is made, and inside."""
     (box.path / "rootfs" / "absolute").symlink_to(canary)
     (box.path / "rootfs" / "up").symlink_to("../" * 30 + str(canary)[1:])
-    before = snapshot(canary)
-    for destination in ("/absolute/made/a", "/up/made/b"):
-        add(box, destination, "tmpfs", "tmpfs")
-        refused(box)  # inside the root filesystem the links lead nowhere
-        assert snapshot(canary) == before
-        box.config["mounts"].pop()
+    (box.path / "rootfs" / "file").symlink_to(canary / "other" / "file")
     inside = box.path / "rootfs" / str(canary)[1:]
-    inside.mkdir(parents=True)
-    add(box, "/absolute/made/a", "tmpfs", "tmpfs")
-    add(box, "/up/made/b", "tmpfs", "tmpfs")
-    assert box.run("/bin/true").returncode == 0
-    assert snapshot(canary) == before
-    assert (inside / "made" / "b").is_dir()
+    before = snapshot(canary)
+    for destination, made in (("/absolute/made/a", "made/a"), ("/up/made/b", "made/b"), ("/file", "other/file")):
+        if destination == "/file":
+            add(box, destination, "none", canary / "file", "bind")
+        else:
+            add(box, destination, "tmpfs", "tmpfs")
+        assert not (inside / made).exists()
+        result = box.run("/bin/true")
+        assert (result.returncode, result.stderr) == (0, "")
+        assert (inside / made).exists()
+        assert snapshot(canary) == before
+
+
+def test_r10_links_that_lead_to_each_other_end(box):
+    for one, other in (("a", "b/x"), ("b", "a/y"), ("self", "self")):
+        (box.path / "rootfs" / one).symlink_to(other)
+    for destination in ("/a", "/b/file", "/self", "/self/below"):
+        add(box, destination, "tmpfs", "tmpfs")
+        assert "ELOOP" in refused(box)
+        box.config["mounts"].pop()
 
 
 RACER = """

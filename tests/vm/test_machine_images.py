@@ -59,12 +59,12 @@ def test_old_and_surplus_images_go_and_held_ones_stay(tmp_path):
     then = time.time() - 80 * 86400
     os.utime(held, (then, then))
     try:
-        image._prune(str(tmp_path))
+        image._cache(str(tmp_path))._prune(3)
         assert sorted(tmp_path.iterdir()) == sorted([*kept, held])
         assert not surplus.exists() and not old.exists()
     finally:
         os.close(lock)
-    image._prune(str(tmp_path))
+    image._cache(str(tmp_path))._prune(3)
     assert sorted(tmp_path.iterdir()) == kept
 
 
@@ -89,7 +89,7 @@ def test_a_killed_build_leaves_no_process_and_no_mount_and_the_next_one_clears_u
     assert processes_below(tmp_path) == []
     assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".new-")]
-    image._prune(str(tmp_path))
+    image._cache(str(tmp_path))._prune(3)
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 

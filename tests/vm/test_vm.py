@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """labrun on what most hosts have and this one may lack: pure cgroup v2 with systemd and AppArmor, in a virtual machine.
 
-One machine is booted for all tests; guest_checks.py runs in it, once under each runtime, and each of its checks is a
-test here. Debian's runc is the control: a check that runc fails, too, measures something else than labrun. VM_RELEASE
-chooses the guest's Debian (bookworm or trixie).
+One lab host of the vm backend is booted for all tests (conftest.py); guest_checks.py runs in it, once under each
+runtime, and each of its checks is a test here. Debian's runc is the control: a check that runc fails, too, measures
+something else than labrun.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import sys
 import tarfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,19 +20,12 @@ from pathlib import Path
 
 import guest_checks
 import pytest
-from ansible_collections.ocilab.hosts.plugins.module_utils.linux.errors import Unsupported
-from ansible_collections.ocilab.hosts.plugins.module_utils.machines import image, qemu
 from ansible_collections.ocilab.hosts.plugins.module_utils.spec import runtime, seccomp
+from lab_hosts import tell
 
 pytestmark = [pytest.mark.root, pytest.mark.vm]
 REPOSITORY = Path(__file__).resolve().parents[2]
 RUNTIMES = {"labrun": "/usr/local/bin/labrun", "runc": "/usr/sbin/runc"}
-
-
-def progress(line):
-    """Straight to the terminal: a build takes minutes, and pytest would keep its lines to itself."""
-    sys.__stderr__.write(time.strftime("%H:%M:%S ") + line + "\n")
-    sys.__stderr__.flush()
 
 
 def payload():
@@ -51,26 +43,16 @@ def payload():
 
 
 @pytest.fixture(scope="session")
-def machine(tmp_path_factory):
-    """A booted machine with the labrun command, built there for its own Python."""
-    begun = time.monotonic()
-    try:
-        recipe = image.Recipe(os.environ.get("VM_RELEASE", "bookworm"))
-        made = qemu.Machine(image.get(recipe, progress), str(tmp_path_factory.mktemp("machine")))
-        made.start(progress)
-    except Unsupported as reason:
-        pytest.skip(str(reason))
-    try:
-        result = made.run(
-            "set -e; mkdir -p /opt/ocilab; cd /opt/ocilab; tar -xzof -;"
-            " python3 -BI scripts/build_labrun.py /usr/local/bin/labrun",
-            payload(),
-        )
-        assert result.returncode == 0, result.stderr.decode()
-        progress(f"machine: ready for the tests {time.monotonic() - begun:.0f} s after their begin")
-        yield made
-    finally:
-        made.destroy()
+def machine(host):
+    """The lab host's machine with the labrun command, built there for its own Python."""
+    made = host.machine()
+    result = made.run(
+        "set -e; mkdir -p /opt/ocilab; cd /opt/ocilab; tar -xzof -;"
+        " python3 -BI scripts/build_labrun.py /usr/local/bin/labrun",
+        payload(),
+    )
+    assert result.returncode == 0, result.stderr.decode()
+    return made
 
 
 def run_checks(machine, name):
@@ -81,7 +63,7 @@ def run_checks(machine, name):
     assert result.returncode == 0, result.stderr.decode()
     found = json.loads(result.stdout)
     slowest = max(found, key=lambda check: found[check]["seconds"])
-    progress(f"machine: {len(found)} checks of {name} in {time.monotonic() - begun:.0f} s, the slowest {slowest}")
+    tell(f"machine: {len(found)} checks of {name} in {time.monotonic() - begun:.0f} s, the slowest {slowest}")
     return found
 
 

@@ -16,7 +16,7 @@ import shutil
 
 from ..images import layers
 from ..images.store import Image, Store
-from ..linux import mounts, syscalls
+from ..linux import host, mounts, syscalls
 from ..linux.errors import InvalidInput, KernelRefused, NotFound, WrongState
 from ..spec import document, runtime, validate
 from ..spec.seccomp import default_profile
@@ -24,10 +24,11 @@ from . import users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable
 
 DEFAULT_ROOT = "/var/lib/labrun/bundles"
 IMAGE_ANNOTATION = "ocilab.hosts.image"
+VOLUMES_ANNOTATION = "ocilab.hosts.volumes"  # names of volumes, joined by commas
 LABEL_ANNOTATION = "ocilab.hosts.label."
 NETWORKS_ANNOTATION = "ocilab.hosts.networks"  # what networks/attachment.py's plan() is to be given, as JSON
 FILES = ("hosts", "resolv.conf")
@@ -37,8 +38,8 @@ def describe(image: Image, store: Store, options: dict[str, Any]) -> dict[str, A
     """The config.json for the image of the store and the options.
 
     options: command, env, user, working_dir, hostname, read_only, memory, cpus, pids_limit, mounts, labels, networks
-    (see NETWORKS_ANNOTATION), config (properties of runtime-spec, merged over the rest); an absent or None one is taken
-    from the image or the default. Raises InvalidInput.
+    (see NETWORKS_ANNOTATION), volumes (of filled_volumes.py's described()), config (properties of runtime-spec, merged
+    over the rest); an absent or None one is taken from the image or the default. Raises InvalidInput.
     """
     settings = image.config.get("config") or {}
     args = options.get("command") or (settings.get("Entrypoint") or []) + (settings.get("Cmd") or [])
@@ -56,8 +57,10 @@ def describe(image: Image, store: Store, options: dict[str, Any]) -> dict[str, A
     result["hostname"] = options.get("hostname") or result["hostname"]
     result["root"]["readonly"] = bool(options.get("read_only"))
     result["mounts"] += options.get("mounts") or []
+    if options.get("volumes"):
+        _add_volumes(result, options["volumes"])
     if options.get("networks"):
-        _connect(result, options["networks"])
+        connect(result, options["networks"])
     _limit(result["linux"]["resources"], options)
     result = dict(_merge(result, options.get("config") or {}))
     validate.config(result, "config", _ignore)
@@ -74,15 +77,33 @@ def _environment(image_env: list[str], extra: dict[str, str]) -> list[str]:
     return ["%s=%s" % pair for pair in merged.items()]
 
 
-def _connect(result: dict[str, Any], networks: dict[str, Any]) -> None:
-    """Note the networks for who starts the container, and bind the bundle's files over those that depend on them."""
+def _add_volumes(result: dict[str, Any], volumes: list[dict[str, Any]]) -> None:
+    names = sorted({item["name"] for item in volumes if item["name"]})
+    if names:
+        result["annotations"][VOLUMES_ANNOTATION] = ",".join(names)
+    for item in volumes:
+        if any(present["destination"] == item["destination"] for present in result["mounts"]):
+            raise InvalidInput("volume on %s: something else is mounted there" % item["destination"])
+        options = ["rbind", "rprivate"]
+        if item["read_only"]:  # with all that is mounted below, where the kernel can do so
+            options += ["ro", "rro"] if host.kernel_version() >= host.RECURSIVE_SINCE else ["ro"]
+        bind = {"destination": item["destination"], "type": "bind", "source": item["source"], "options": options}
+        result["mounts"].append(bind)
+
+
+def connect(result: dict[str, Any], networks: dict[str, Any]) -> None:
+    """Note the networks for who starts the container, and bind the bundle's files over those that depend on them.
+
+    networks: "config_dir", "networks" (of networks/names.py), "ports", "hosts": the path of the bundle's hosts file.
+    """
     networks = dict(networks, hostname=result["hostname"])
     result["annotations"][NETWORKS_ANNOTATION] = document.dump(networks).decode()
     taken = {item["destination"] for item in result["mounts"]}
     for name in FILES:
         if "/etc/" + name not in taken:
             source = os.path.join(os.path.dirname(networks["hosts"]), name)
-            bind = {"destination": "/etc/" + name, "type": "bind", "source": source, "options": ["bind"]}
+            # private: what the container mounts on it is not to show on the host, where its mounts are shared
+            bind = {"destination": "/etc/" + name, "type": "bind", "source": source, "options": ["bind", "private"]}
             result["mounts"].append(bind)
 
 
@@ -144,11 +165,18 @@ class Bundle:
         present = self.config()
         if present is not None and not _same_image(present, config):
             self.remove()
-            present = None
+        self.put(config, lambda: layers.unpack(store, image, layers_root))
+
+    def put(self, config: dict[str, Any], lower: Callable[[], list[str]]) -> None:
+        """Make the bundle over the folders of lower(), the lowest first, or give a present one this config.
+
+        Raises InvalidInput, KernelRefused; nothing half-made is left where there was no bundle before.
+        """
+        present = self.config()
         try:
             os.makedirs(self.path, mode=0o700, exist_ok=True)
             if not self.is_ready():
-                self._mount(layers.unpack(store, image, layers_root))
+                self._mount(lower())
             if NETWORKS_ANNOTATION in config.get("annotations", {}):
                 self._write_files()
             temporary = self.config_path + ".new"

@@ -101,7 +101,9 @@ def run_child(channel: Channel, keep: list[int], stdio: list[int] | None, body: 
         channel.report({"error": type(error).__name__, "message": str(error)})
         os._exit(error.exit_code)
     except OSError as error:
-        channel.report({"error": "OcilabError", "message": "in the container: %s" % error})
+        shown = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else "a system call"
+        message = "in the container: %s: %s" % (shown, errors.errno_text(error.errno))
+        channel.report({"error": "OcilabError", "message": message})
     except BaseException as error:
         channel.report({"error": "OcilabError", "message": "in the container: %r (a bug of labrun)" % error})
     os._exit(1)

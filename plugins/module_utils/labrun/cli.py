@@ -98,7 +98,7 @@ def _open_log(options: dict[str, Any]) -> Log:
 
 
 def _help() -> str:
-    lines = [GLOBAL.help(), "", "Commands:"]
+    lines = [GLOBAL.help(), "", "COMMANDS:"]
     lines += ["  %-8s %s" % entry for entry in SUMMARIES.items()]
     lines.append("\n'labrun COMMAND --help' tells of one command.\n")
     return "\n".join(lines)

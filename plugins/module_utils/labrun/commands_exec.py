@@ -102,7 +102,8 @@ def _user(found: life.Container, options: dict[str, Any]) -> dict[str, Any]:
     if more:
         if not all((word.isascii() and word.isdigit()) for word in more):
             raise InvalidInput("--additional-gids %s: numbers are expected" % " ".join(more))
-        own = (found.folder.config()["process"].get("user") or {}).get("additionalGids") or []
+        configured = found.folder.config().get("process") or {}
+        own = (configured.get("user") or {}).get("additionalGids") or []
         changed["additionalGids"] = own + [int(word) for word in more]
     return changed
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 
 from ..linux import processes, syscalls
-from ..linux.errors import InvalidInput, WrongState, errno_text
+from ..linux.errors import InvalidInput, KernelRefused, WrongState, errno_text
 from . import container as life
 from .options import Command
+from .state import NOTIFY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,16 +45,32 @@ def create_container(parsed: Parsed, log: Log, detached: bool, relays: list[Any]
         systemd_cgroup=parsed.systemd_cgroup,
         rootless=parsed.rootless,
         listen_fds=int(os.environ.get("LISTEN_FDS") or 0),
+        notify_directory=_notify_directory(parsed) if os.environ.get("NOTIFY_SOCKET") else "",
     )
     bundle = parsed.options.get("--bundle", ".")
     made = life.create(parsed.words[0], bundle, parsed.root, settings, log.debug, log.warn)
-    log.debug("container %s: created of %s, its init is process %d" % (made.id, bundle, made.folder.process()[0]))
+    pid = made.folder.process()[0]
+    log.debug("container %s: created of %s, its init is process %d" % (made.id, bundle, pid))
     try:
-        tell_pid(parsed, made.folder.process()[0])
+        tell_pid(parsed, pid)
     except BaseException:
         made.delete(force=True)
         raise
     return made
+
+
+def _notify_directory(parsed: Parsed) -> str:
+    return os.path.join(os.path.abspath(life.Container(parsed.words[0], parsed.root).folder.path), NOTIFY)
+
+
+def _listener(parsed: Parsed) -> Any:
+    """A notify.Listener where the caller has NOTIFY_SOCKET and the container a folder for it; else None."""
+    caller = os.environ.get("NOTIFY_SOCKET")
+    if not caller or not os.path.isdir(_notify_directory(parsed)):
+        return None
+    from . import notify
+
+    return notify.Listener(_notify_directory(parsed), caller)
 
 
 def inherited(parsed: Parsed) -> int:
@@ -127,7 +144,12 @@ def tell_pid(parsed: Parsed, pid: int) -> None:
 
 
 def _start(parsed: Parsed, _log: Log, _output: TextIO) -> int:
-    life.Container(parsed.words[0], parsed.root).start()
+    found = life.Container(parsed.words[0], parsed.root)
+    listener = _listener(parsed)
+    found.start()
+    if listener:
+        pid, started = found.folder.process()
+        listener.forward(pid, started, pid)
     return 0
 
 
@@ -138,13 +160,18 @@ def _run(parsed: Parsed, log: Log, _output: TextIO) -> int:
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1, "PR_SET_CHILD_SUBREAPER")
     made = create_container(parsed, log, detached, relays)
     try:
-        pid = made.folder.process()[0]
+        pid, started = made.folder.process()
         for relay in relays:
             relay.receive()
+        listener = _listener(parsed)
         made.start()
         log.debug("container %s: started" % made.id)
+        if listener and detached:
+            listener.forward(pid, started, pid)
         if detached:
             return 0
+        if listener:
+            _forward_meanwhile(listener, pid, started, log)
         code = wait_forwarding(pid, relays)
         log.debug("container %s: ended with exit code %d" % (made.id, code))
     except BaseException:
@@ -157,6 +184,19 @@ def _run(parsed: Parsed, log: Log, _output: TextIO) -> int:
     if "--keep" not in parsed.options:
         made.delete(warn=log.warn)
     return code
+
+
+def _forward_meanwhile(listener: Any, pid: int, started: int, log: Log) -> None:
+    """In a thread, while we wait for the container; it is us whom the caller has to watch."""
+    import _thread
+
+    def run() -> None:
+        try:
+            listener.forward(pid, started, os.getpid())
+        except KernelRefused as error:
+            log.warn(str(error))
+
+    _thread.start_new_thread(run, ())
 
 
 def wait_forwarding(pid: int, relays: list[Any]) -> int:
@@ -184,7 +224,9 @@ def _state(parsed: Parsed, _log: Log, output: TextIO) -> int:
 
 
 def _kill(parsed: Parsed, _log: Log, _output: TextIO) -> int:
-    number = signal_number(parsed.words[1] if len(parsed.words) > 1 else "SIGTERM")
+    from ..linux import signals
+
+    number = signals.number(parsed.words[1] if len(parsed.words) > 1 else "SIGTERM")
     everyone = "--all" in parsed.options
     try:
         life.Container(parsed.words[0], parsed.root).kill(number, everyone)
@@ -192,28 +234,6 @@ def _kill(parsed: Parsed, _log: Log, _output: TextIO) -> int:
         if not everyone:  # with --all nobody may be left, as with runc
             raise
     return 0
-
-
-def signal_number(text: str) -> int:
-    """The number of a signal given as TERM, SIGTERM or 15. Raises InvalidInput."""
-    import _signal
-
-    if (text.isascii() and text.isdigit()) and int(text) < 65:
-        return int(text)
-    name = text.upper()
-    name = name if name.startswith("SIG") else "SIG" + name
-    for real_time, sign in (("SIGRTMIN", 1), ("SIGRTMAX", -1)):
-        offset = name[len(real_time) + 1 :]
-        if (
-            name.startswith(real_time)
-            and (not offset or (offset.isascii() and offset.isdigit()))
-            and int(offset or 0) <= 30
-        ):
-            return int(getattr(_signal, real_time)) + sign * int(offset or 0)
-    number = getattr(_signal, name, None)
-    if not isinstance(number, int) or "_" in name:
-        raise InvalidInput("unknown signal %r: use a name such as SIGTERM or a number from 1 to 64" % text)
-    return number
 
 
 def _delete(parsed: Parsed, log: Log, _output: TextIO) -> int:

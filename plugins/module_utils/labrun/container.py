@@ -11,7 +11,7 @@ import os
 import time
 
 from ..linux import processes, syscalls, trace
-from ..linux.errors import HookFailed, KernelRefused, NotFound, OcilabError, WrongState
+from ..linux.errors import HookFailed, InvalidInput, KernelRefused, NotFound, OcilabError, WrongState
 from . import channel
 from . import create as creation
 from .create import Settings
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _KILL_TIMEOUT_S = 10.0
 _MONITOR_TIMEOUT_S = 2.0
+_STOP_SIGNAL = "org.opencontainers.image.stopSignal"
 SIGKILL = 9
 SIGTERM = 15
 # CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, WINCH do not end a process (signal(7)); 0 asks whether it is there.
@@ -120,13 +121,23 @@ class Container:
     def stop(self, timeout_s: float) -> None:
         """SIGTERM, and SIGKILL when the process has not ended after timeout_s seconds; then the exit code is recorded.
 
+        An annotation (image-spec, annotations.md and conversion.md) may name another signal, as systemd asks for.
         Raises NotFound, OcilabError.
         """
         trace.step("stop")
+        name = self.folder.load()["annotations"].get(_STOP_SIGNAL)
+        signal = SIGTERM
+        if name:
+            from ..linux import signals
+
+            try:
+                signal = signals.number(name)
+            except InvalidInput:
+                pass  # the annotation is the bundle's: whatever it says, the container can be stopped
         pidfd = processes.open_process(*self.folder.process())
         if pidfd >= 0:
             try:
-                syscalls.pidfd_send_signal(pidfd, SIGTERM)
+                syscalls.pidfd_send_signal(pidfd, signal)
                 if not processes.wait_gone(pidfd, timeout_s):
                     self._destroy_process()
             except ProcessLookupError:
@@ -211,8 +222,10 @@ class Container:
         trace.step("delete")
         kept = self.folder.load()
         self._destroy_process()
-        for entry in reversed(self.folder.journal()):
-            if entry["object"] == "cgroup":
+        entries = self.folder.journal()
+        cgroups = [entry for entry in entries if entry["object"] == "cgroup"]
+        for entry in reversed(entries):
+            if entry["object"] == "cgroup" and entry is cgroups[-1]:  # the last knows all that was made
                 from ..linux.cgroups import manager
 
                 manager.from_journal(entry).remove()
@@ -281,6 +294,8 @@ def create(
         for note in settings.notes:
             folder.note(note)
         folder.keep_config(plan.text)
+        if settings.notify_directory:
+            os.mkdir(settings.notify_directory, 0o755)
         pid = creation.make(folder, plan, debug)
         folder.save(creation.new_state(folder, plan, pid))
     except BaseException:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 import time
 
@@ -36,7 +37,8 @@ class Settings:
     stdio: three descriptors for the container, or None for the caller's own; preserved: how many descriptors from 3 on
     it keeps, listen_fds of them by systemd's protocol; open_console: is given the process object and returns a
     terminal.Console, or None for one that wants no terminal; notes: for the journal, before anything is made; observe:
-    is called after each step with its name and the init's pid (0 before there is one), while the child waits for it.
+    is called after each step with its name and the init's pid (0 before there is one), while the child waits for it;
+    notify_directory: the folder of a socket for sd_notify(3), see notify.py.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Settings:
         listen_fds: int = 0,
         notes: list[dict[str, Any]] | None = None,
         observe: Callable[[str, int], None] | None = None,
+        notify_directory: str = "",
     ) -> None:
         self.stdio = stdio
         self.preserved = preserved
@@ -62,6 +65,7 @@ class Settings:
         self.listen_fds = listen_fds
         self.notes = notes or []
         self.observe = observe
+        self.notify_directory = notify_directory
 
 
 class Plan:
@@ -106,19 +110,21 @@ def receive_bundle(bundle: str, root: str, settings: Settings, debug: Warn, warn
         raise Unsupported("labrun runs on x86_64 and aarch64, not on " + syscalls.machine)
     bundle = os.path.realpath(bundle)
     path = os.path.join(bundle, "config.json")
-    text = trace.call("openat", (path,), document.read_bytes, path)
-    config: dict[str, Any] = document.parse(text, path)
-    validate.config(config, path, debug)
+    text, config = read_config(path, debug)
     if config.get("hooks"):
         from . import hooks
 
         hooks.check(config["hooks"], path)
-    rootfs.prepare(config, path)
+    described, linux = config.setdefault("process", dict(process.NONE)), config.get("linux") or {}
+    if settings.notify_directory:
+        from . import notify
+
+        notify.add(config, settings.notify_directory)
     rootfs_path = os.path.realpath(os.path.join(bundle, config["root"]["path"]))
+    rootfs.prepare(config, path, rootfs_path)
     if not os.path.isdir(rootfs_path):
         raise InvalidInput("%s: root.path: %s is not a directory" % (path, rootfs_path))
     plan = Plan(bundle, text, config, rootfs_path, settings)
-    described, linux = config["process"], config.get("linux") or {}
     if settings.listen_fds:  # sd_listen_fds(3)
         listening = ["LISTEN_FDS=%d" % settings.listen_fds, "LISTEN_PID=1"]
         described = dict(described, env=(described.get("env") or []) + listening)
@@ -131,6 +137,27 @@ def receive_bundle(bundle: str, root: str, settings: Settings, debug: Warn, warn
     return plan
 
 
+_checked: list[tuple[bytes, str, list[str], bytes]] = []
+
+
+def read_config(path: str, debug: Warn) -> tuple[bytes, dict[str, Any]]:
+    """The file at path and what it says, held against the specification. Raises NotFound, InvalidInput, Unsupported.
+
+    The last one is kept with what debug was told of it, for many containers may be started of one bundle.
+    """
+    text = trace.call("openat", (path,), document.read_bytes, path)
+    if _checked and _checked[0][:2] == (text, path):
+        config = marshal.loads(_checked[0][3])
+    else:
+        config = document.parse(text, path)
+        told: list[str] = []
+        validate.config(config, path, told.append)
+        _checked[:] = [(text, path, told, marshal.dumps(config))]
+    for line in _checked[0][2]:
+        debug(line)
+    return text, config
+
+
 def _find_sources(plan: Plan) -> None:
     """Load what bind mounts with id mappings or of a user namespace may need; for others it is not even loaded."""
     mapped = any(
@@ -141,7 +168,7 @@ def _find_sources(plan: Plan) -> None:
         return
     from . import sources
 
-    plan.source_indexes = sources.needed(plan.config, plan.bundle)
+    plan.source_indexes = sources.needed(plan.config, plan.bundle, plan.rootfs)
     if plan.source_indexes:
         plan.sources = sources
 
@@ -283,7 +310,7 @@ def create_namespaces(plan: Plan, entry: cgroups.Entry, channel: Channel, folder
 
 
 def _prepare_child(plan: Plan, pid: int) -> None:
-    """What only the outside may do to the waiting child: its oom score, its network devices, its mounts' sources."""
+    """What only the outside may do to the waiting child: its oom score, its network devices."""
     score = plan.config["process"].get("oomScoreAdj")
     if score is not None:
         try:
@@ -295,8 +322,6 @@ def _prepare_child(plan: Plan, pid: int) -> None:
         from ..linux import netlink
 
         netlink.move_device(name, (item or {}).get("name") or name, pid)
-    if plan.sources:
-        plan.sources.send(plan.source_channel[0], plan.config, plan.bundle, pid, plan.source_indexes)
 
 
 def _accompany(folder: Folder, plan: Plan, pid: int, channel: Channel) -> None:
@@ -314,6 +339,8 @@ def _accompany(folder: Folder, plan: Plan, pid: int, channel: Channel) -> None:
         elif told.get("entered"):
             plan.settings.observe("build_rootfs", pid)  # type: ignore[misc]  # the child asks only where there is one
             channel.go()
+        elif "source" in told:  # as late as can be, for it may lie in what was mounted before it
+            plan.sources.send(plan.source_channel[0], plan.config, plan.bundle, pid, told["source"])
         elif "listener" in told:
             state = told_state(new_state(folder, plan, pid), "creating")
             listener.forward(pid, told["listener"], plan.prepared.seccomp, state, channel.go_write)

@@ -15,7 +15,7 @@ from ..linux.errors import InvalidInput, KernelRefused, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable
 
 _PROC_MAGIC = 0x9FA0
 # What lxcfs and others may cover inside procfs, as in runc
@@ -43,6 +43,7 @@ _HINTS = {
     ("overlay", errno.EINVAL): "an overlay on an overlay may be refused; use a directory on another file system",
     ("bind", errno.EPERM): "the mount is locked in this user namespace: what restricts it cannot be taken away",
     ("bind", errno.ENOTDIR): "the destination, or something above it, is a file or a link that leads nowhere",
+    ("bind", errno.EINVAL): "where a user namespace may not uncover what is mounted below the source, use rbind",
     ("bind", errno.ENOSYS): "options for a whole tree (rro ...) need Linux 5.12",
     ("", errno.ENODEV): "it needs a type, or the option bind",
     ("none", errno.ENODEV): "it needs a type, or the option bind",
@@ -171,7 +172,7 @@ class Entries:
         if stat.S_ISDIR(os.fstat(mount_fd).st_mode):
             target = self.directory(destination, "bind", mount_fd)
         else:
-            fd = paths.make_file_in_root(self.built.root_fd, destination)
+            fd = _made(lambda: paths.make_file_in_root(self.built.root_fd, destination), destination)
             if stat.S_ISDIR(os.fstat(fd).st_mode):
                 raise InvalidInput("mounts: %s: a file cannot be bound on a directory" % destination)
             target = self._checked(fd, True, destination, "bind", mount_fd)
@@ -199,7 +200,7 @@ class Entries:
                 fd = -1
         if fd < 0:
             existed = False
-            fd = paths.mkdirs_in_root(root_fd, destination)
+            fd = _made(lambda: paths.mkdirs_in_root(root_fd, destination), destination)
         return self._checked(fd, existed, destination, kind, source_fd)
 
     def attach(self, mount_fd: int, target: Target, shown: str) -> None:
@@ -219,6 +220,17 @@ class Entries:
         elif place.startswith(proc + b"/") and os.fsdecode(place[len(proc) + 1 :]) not in _WITHIN_PROC:
             raise InvalidInput("mounts: %s: nothing may be mounted inside /proc" % destination)
         return Target(fd, existed, place == self.built.base)
+
+
+def _made(make: Callable[[], int], destination: str) -> int:
+    """The mount point that make() makes where it is missing. Raises KernelRefused where that is not allowed."""
+    try:
+        return make()
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise  # what is wrong with the destination shows in the mount, too
+        hint = "root of the container's user namespace must own what it lies in" if error.errno == errno.EACCES else ""
+        raise KernelRefused("mkdir", "the mount point " + destination, error.errno, hint) from None
 
 
 def is_dev(destination: str) -> bool:

@@ -32,7 +32,7 @@ def process_for(container: Container, args: list[str], changes: dict[str, Any]) 
 
     env is added to; user is laid over the container's; capabilities (a list) are added to its sets; the rest replaced.
     """
-    configured = container.folder.config()["process"]
+    configured: dict[str, Any] = container.folder.config().get("process") or dict(process.NONE)
     result = dict(configured, args=args, terminal=False)
     for key, value in changes.items():
         if key == "env":
@@ -86,6 +86,17 @@ def execute(
     return joining.start(Namespaces({"namespaces": joined}), cgroup or [])
 
 
+def _cgroup(container: Container) -> cgroups.Cgroup:
+    """The container's cgroup, in which a further process must be. Raises WrongState where its making was cut short."""
+    noted = container.noted("cgroup")
+    if not noted.get("complete"):
+        message = (
+            "container %s: cannot exec in it: the runtime was killed before its cgroup was made; delete it with --force"
+        )
+        raise WrongState(message % container.id)
+    return cgroups.from_journal(noted)
+
+
 def _namespace(pid: int, kind: str) -> str:
     return "/proc/%d/ns/%s" % (pid, namespaces.KINDS[kind][1])
 
@@ -115,9 +126,7 @@ class _Joining:
         if not self.own_mounts:  # the root of its mount namespace is not the container's
             flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
             self.root_fd = os.open("/proc/%d/root" % self.container.pid, flags)
-        entry = cgroups.from_journal(self.container.noted("cgroup")).entry(
-            cgroups.subgroups(cgroup), self.container.pid
-        )
+        entry = _cgroup(self.container).entry(cgroups.subgroups(cgroup), self.container.pid)
         pid = 0
         try:
             pid = spawn(wanted, entry.clone_into, lambda: self._start_child(entry))

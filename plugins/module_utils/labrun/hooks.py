@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+from _signal import strsignal
 
 from ..linux import processes, trace
 from ..linux.errors import HookFailed, InvalidInput
@@ -119,4 +120,12 @@ class Hooks:
             raise HookFailed("%s: cannot be executed: %s" % (where, str(error.strerror).lower())) from None
         if code != 0:
             told = output.decode("utf-8", "replace").strip().replace("\n", "; ")
-            raise HookFailed("%s: exit code %d%s" % (where, code, ": " + told if told else ""))
+            raise HookFailed("%s: exit code %d%s%s" % (where, code, _signal_of(code), ": " + told if told else ""))
+
+
+def _signal_of(code: int) -> str:
+    """What a shell means by such an exit code: ' (signal: bad system call)' for 159."""
+    try:
+        return " (signal: %s)" % (strsignal(code - 128) or "").lower() if code > 128 else ""
+    except ValueError:
+        return ""

@@ -36,11 +36,9 @@ def init(plan: Any, container_id: str, entry: Any, channel: Channel, fifo_fd: in
         network.bring_up_loopback()
     _use_host_proc(plan.prepared)
     start_hooks = _start_hooks(plan, container_id)
-    sources: dict[int, int] = {}
+    built = mount_all(plan, lambda index: _source(plan, channel, index))
     if plan.sources:
-        sources = plan.sources.receive(plan.source_channel[1], plan.source_indexes)
         plan.source_channel[1].close()
-    built = mount_all(plan, sources)
     if plan.hooks.get("prestart") or plan.hooks.get("createRuntime"):
         channel.report({"mounted": True})
         channel.await_go()
@@ -71,6 +69,15 @@ def init(plan: Any, container_id: str, entry: Any, channel: Channel, fifo_fd: in
 
     preserved = plan.settings.preserved
     process.become_process(plan.prepared, wait_for_start, channel.report_write, give_listener, preserved, wait_fd)
+
+
+def _source(plan: Any, channel: Channel, index: int) -> int:
+    """The descriptor of a bind source that is the runtime's to open, or -1."""
+    if index not in plan.source_indexes:
+        return -1
+    channel.report({"source": index})
+    fd: int = plan.sources.receive(plan.source_channel[1])
+    return fd
 
 
 def become_root() -> None:

@@ -14,6 +14,7 @@ from ..linux import trace
 from ..linux.errors import InvalidInput, NotFound, OcilabError
 from . import bundle as bundles
 from . import container as life
+from . import create as creation
 from . import monitor
 from .explain import steps
 from .state import check_id
@@ -36,16 +37,26 @@ class Wanted:
         self.image: Image | None = None
         self.config: dict[str, Any] = {}
         self.networks: dict[str, Any] = {}
+        self.volumes_root = os.path.join(data_root, "volumes")
+        self.volumes: list[dict[str, Any]] = []
+        self.made_volumes: list[Any] = []
 
     def describe_image(self, name: str, store: Store, layers_root: str, options: dict[str, Any]) -> None:
         """Take the image and the options of labrun/bundle.py. Raises NotFound, InvalidInput.
 
-        Of networks only config_dir, networks and ports are given, as networks/attachment.py's plan() explains them.
+        Of networks only config_dir, networks and ports are given, as networks/attachment.py's plan() explains them; of
+        volumes what volumes/volume.py's parse() gives.
         """
         path = self.own_bundle.path
         if options.get("networks"):
             self.networks = dict(options["networks"], hosts=os.path.join(path, "hosts"))
-            options = dict(options, networks=self.networks)
+            hostname = options.get("hostname") or self.container.id[:64]  # as long as sethostname(2) allows
+            options = dict(options, networks=self.networks, hostname=hostname)
+        if options.get("volumes"):
+            from . import filled_volumes
+
+            self.volumes = filled_volumes.described(options["volumes"], self.volumes_root)
+            options = dict(options, volumes=self.volumes)
         self.own_bundle, self.image, self.config = bundles.prepare(path, name, store, options)
         self.store = store
         self.layers_root = layers_root
@@ -68,7 +79,10 @@ class Wanted:
 
 
 def plan(wanted: Wanted, state: str) -> list[str]:
-    """The actions that bring the container into the state: delete, create, start, stop; [] when it is in it."""
+    """The actions that bring the container into the state: delete, create, start, stop; [] when it is in it.
+
+    Raises NotFound, and what is wrong with the bundle of one that is to be created: InvalidInput, Unsupported.
+    """
     status = wanted.shown().get("status", "")
     if state == "absent":
         return ["delete"] if status or wanted.own_bundle.config() is not None else []
@@ -76,17 +90,19 @@ def plan(wanted: Wanted, state: str) -> list[str]:
         if not status:
             raise NotFound("container %s: does not exist, so that it cannot be stopped" % wanted.container.id)
         return [] if status == "stopped" else ["stop"]
-    if wanted.image is None and not os.path.exists(os.path.join(wanted.bundle_path, "config.json")):
+    path = os.path.join(os.path.realpath(wanted.bundle_path), "config.json")
+    if wanted.image is None and not os.path.exists(path):
         raise InvalidInput("bundle %s: there is no config.json in it" % wanted.bundle_path)
+    if status and not (wanted.differs() or status == "creating" or (state == "started" and status == "stopped")):
+        return ["start"] if state == "started" and status == "created" else []
+    if wanted.image is None:
+        creation.read_config(path, lambda _told: None)
     anew = ["create", "start"] if state == "started" else ["create"]
-    again = status and (wanted.differs() or status == "creating" or (state == "started" and status == "stopped"))
-    if wanted.networks and (again or not status):
+    if wanted.networks:
         from ..networks import attachment
 
         attachment.plan(wanted.container.id, wanted.container.folder.root, wanted.networks)  # what cannot be had
-    if again or not status:
-        return ["delete", *anew] if status else anew
-    return ["start"] if state == "started" and status == "created" else []
+    return ["delete", *anew] if status else anew
 
 
 def predict(before: dict[str, Any], actions: list[str]) -> dict[str, Any]:
@@ -155,7 +171,7 @@ class _Work:
             try:
                 report = self.start.finish()
             except BaseException:
-                _remove_bundle(self.wanted)
+                _remove_half_made(self.wanted)
                 raise
             self.records += report["trace"]
             warnings = report["warnings"]
@@ -164,7 +180,7 @@ class _Work:
 
 def _program(wanted: Wanted) -> str:
     config = wanted.config or bundles.Bundle(wanted.bundle_path).config() or {}
-    return " ".join(config["process"]["args"]) if config else ""
+    return " ".join((config.get("process") or {}).get("args") or [])
 
 
 def _delete(wanted: Wanted, keep_bundle: bool) -> None:
@@ -180,12 +196,22 @@ def _create(wanted: Wanted, run: bool, explain: bool) -> monitor.Start:
         wanted.own_bundle.create(wanted.image, wanted.store, wanted.layers_root, wanted.config)
     try:
         folder = wanted.container.folder
+        if wanted.volumes:
+            from . import filled_volumes
+
+            wanted.made_volumes = filled_volumes.prepare(
+                wanted.volumes, wanted.volumes_root, wanted.own_bundle.rootfs, folder.root
+            )
         return monitor.Start(folder.id, wanted.bundle_path, folder.root, wanted.log_path, run, explain)
     except BaseException:
-        _remove_bundle(wanted)
+        _remove_half_made(wanted)
         raise
 
 
-def _remove_bundle(wanted: Wanted) -> None:
+def _remove_half_made(wanted: Wanted) -> None:
+    if wanted.made_volumes:
+        from . import filled_volumes
+
+        filled_volumes.discard(wanted.made_volumes, wanted.container.folder.root)
     if wanted.image is not None:
         wanted.own_bundle.remove()

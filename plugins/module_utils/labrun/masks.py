@@ -20,21 +20,32 @@ if TYPE_CHECKING:
 
 
 def mask(root_fd: int, masked: list[str], label: str) -> None:
-    """Hide each existing path: a directory under an empty read-only tmpfs, a file under the container's /dev/null."""
+    """Hide each existing path: a directory under an empty read-only tmpfs, a file under the container's /dev/null.
+
+    All directories show one tmpfs, as in newer runcs: each file system of its own costs the kernel memory.
+    """
     if not masked:
         return
     null_fd = devices.open_null(root_fd)
     null = paths.fd_path(null_fd)
     data = b"nr_blocks=1,nr_inodes=2" + (b',context="%s"' % label.encode() if label else b"")
+    empty = b""
     for path, fd in _existing(root_fd, masked):
         try:
             if stat.S_ISDIR(os.fstat(fd).st_mode):
+                if empty:
+                    syscalls.mount(empty, paths.fd_path(fd), b"", syscalls.MS_BIND, b"", path)
+                    continue
                 syscalls.mount(b"tmpfs", paths.fd_path(fd), b"tmpfs", syscalls.MS_RDONLY, data, path)
+                mask_fd = paths.open_in_root(root_fd, path, os.O_PATH)
+                empty = paths.fd_path(mask_fd)
             else:
                 syscalls.mount(null, paths.fd_path(fd), b"", syscalls.MS_BIND, b"", path)
         except OSError as error:
             raise KernelRefused("mount", "a mask on " + path, error.errno) from None
     os.close(null_fd)
+    if empty:
+        os.close(mask_fd)
 
 
 def make_readonly(root_fd: int, readonly: list[str]) -> None:

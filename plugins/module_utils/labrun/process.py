@@ -17,7 +17,7 @@ from _signal import SIG_DFL, SIG_IGN, SIG_SETMASK, getsignal, pthread_sigmask
 from _signal import signal as set_signal  # the signal module itself imports enum: 3 ms of a start
 
 from ..linux import capabilities, seccomp, syscalls, trace
-from ..linux.errors import KernelRefused
+from ..linux.errors import InvalidInput, KernelRefused
 from ..spec import process_rules
 from ..spec.runtime import PATH
 from . import program
@@ -45,6 +45,9 @@ _RLIMITS = [
     "RTPRIO",
     "RTTIME",
 ]
+# For a config.json without process, which can be created and not be started (config.md, process)
+NONE = {"cwd": "/"}
+_NO_PROCESS = "config.json: process: missing; a container without one can be created, and cannot be started"
 _IDS_HINT = "map the id in linux.uidMappings and linux.gidMappings"
 _C_LIBRARY_SIGNALS = (32, 33)  # which sigaction(3) refuses
 # keyctl(2), of a session keyring: all for its possessor, view, read and link for its user, as the kernel makes it, and
@@ -85,7 +88,8 @@ class Prepared:
         """
         user = process.get("user") or {}
         self.keyring: bytes | None = b""
-        self.args = [os.fsencode(item) for item in process["args"]]
+        self.args = [os.fsencode(item) for item in process.get("args") or [""]]
+        self.is_missing = not process.get("args")
         program.prepare_texts(self.args[0])
         self.environment = _environment(process.get("env") or [])
         self.needs_home = not self.environment.get(b"HOME")
@@ -253,19 +257,23 @@ def become_process(
         program.enter_cwd(prepared.cwd, True)
         program.verify_cwd(prepared.cwd)
     capabilities.apply(prepared.capabilities)
-    path = program.find(prepared.args[0], prepared.search)
+    path = b"" if prepared.is_missing else program.find(prepared.args[0], prepared.search)
     _reset_signals()
     if prepared.no_new_privileges:
         _load_filter(prepared, give_listener)
     before_wait()
+    if prepared.is_missing:
+        raise InvalidInput(_NO_PROCESS)
     if is_direct(prepared):
         program.execute_directly(path, prepared.args, prepared.environment)
     program.execute(path, prepared.args, prepared.environment, launcher_fd, report_fd, prepared.wider, wait_fd)
 
 
 def is_direct(prepared: Prepared) -> bool:
-    """Whether the program is executed without the launcher: where the process takes on a label of SELinux's."""
-    return bool(prepared.lsm and prepared.lsm.label)
+    """Whether the program is executed without the launcher: where the process takes on a label of SELinux's, or where
+    there is none.
+    """
+    return bool(prepared.lsm and prepared.lsm.label) or prepared.is_missing
 
 
 def _scheduling() -> Any:

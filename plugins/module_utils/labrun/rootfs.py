@@ -19,10 +19,14 @@ from . import devices, entries, masks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable
 
 _PRIVATE = syscalls.MS_REC | syscalls.MS_PRIVATE
 _SLAVE = syscalls.MS_REC | syscalls.MS_SLAVE
+_UNREACHABLE = (
+    "root of the container's user namespace must be able to pass each directory above it: chmod o+x them, or put it"
+    " elsewhere"
+)
 _SELINUX = "/sys/fs/selinux/enforce"
 
 
@@ -41,10 +45,11 @@ class Built:
         self.pty: Any = None
 
 
-def prepare(config: dict[str, Any], name: str) -> None:
+def prepare(config: dict[str, Any], name: str, rootfs: str) -> None:
     """In the runtime, before anything is made: refuse what cannot be done, and load what only some mounts need (R22).
 
-    name is the path of the configuration, for errors. Raises InvalidInput and Unsupported.
+    name is the path of the configuration, for errors; rootfs the root filesystem's. The destinations of mounts become
+    absolute. Raises InvalidInput and Unsupported.
     """
     linux = config.get("linux") or {}
     propagation = linux.get("rootfsPropagation")
@@ -56,15 +61,18 @@ def prepare(config: dict[str, Any], name: str) -> None:
     has_user_namespace = any(item["type"] == "user" for item in linux.get("namespaces") or [])
     for index, item in enumerate(config.get("mounts") or []):
         # "..", as runc takes it: it takes back the word before it, whatever link that is
-        item["destination"] = os.path.normpath("/" + item["destination"].lstrip("/"))
+        place = os.path.normpath("/" + item["destination"].lstrip("/"))
+        if rootfs != "/" and place.startswith(rootfs + "/"):  # as seen from the host, which runc takes, too
+            place = place[len(rootfs) :]
+        item["destination"] = place
         entries.prepare(item, "%s: mounts[%d]" % (name, index), has_user_namespace)
 
 
-def mount_all(plan: Any, sources: dict[int, int]) -> Built:
+def mount_all(plan: Any, source: Callable[[int], int]) -> Built:
     """All mounts and devices of plan.config (create.Plan), on plan.rootfs; the hooks of createContainer fit behind it.
 
-    sources: index in mounts -> descriptor that sources.send() made, for those that sources.needed() named.
-    Raises KernelRefused and InvalidInput.
+    source: gives the descriptor that sources.send() makes for an index in mounts, for those that sources.needed()
+    named, and -1 for the others. Raises KernelRefused and InvalidInput.
     """
     config = plan.config
     linux = config.get("linux") or {}
@@ -72,9 +80,7 @@ def mount_all(plan: Any, sources: dict[int, int]) -> Built:
     built = Built(_isolate(plan, linux.get("rootfsPropagation")), linux.get("mountLabel") or "")
     entry = entries.Entries(built, plan, linux)
     for index, item in enumerate(config.get("mounts") or []):
-        # "..", as runc takes it: it takes back the word before it, whatever link that is
-        item["destination"] = os.path.normpath("/" + item["destination"].lstrip("/"))
-        entry.mount(item, sources.get(index, -1))
+        entry.mount(item, source(index))
     if devices.are_wanted(config):
         devices.make(built.root_fd, linux)
     if config["process"].get("terminal"):
@@ -101,9 +107,10 @@ def enter_root(plan: Any, built: Built) -> None:
 
 def _make_cwd(root_fd: int, cwd: str) -> None:
     try:
-        os.close(paths.mkdirs_in_root(root_fd, cwd))
+        os.close(paths.mkdirs_in_root(root_fd, cwd, links=0))
     except OSError as error:
-        raise KernelRefused("mkdir", "process.cwd " + cwd, error.errno) from None
+        hint = "it is, or passes, a link that leads nowhere" if error.errno == errno.ELOOP else ""
+        raise KernelRefused("mkdir", "process.cwd " + cwd, error.errno, hint) from None
 
 
 def _readonly(mount_fd: int, shown: str) -> None:
@@ -128,8 +135,12 @@ def _isolate(plan: Any, propagation: str | None) -> int:
     if own:
         _set_all(mounts.PROPAGATION[propagation] if propagation else _SLAVE)
         if propagation:
-            _make_parent_private(path)
-    target_fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            _detach_parent(path, _SLAVE if mounts.PROPAGATION[propagation] & syscalls.MS_SLAVE else _PRIVATE)
+    try:
+        target_fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        hint = _UNREACHABLE if error.errno == errno.EACCES else ""
+        raise KernelRefused("open", "the root filesystem " + plan.rootfs, error.errno, hint) from None
     try:
         root_fd = syscalls.open_tree(target_fd, b"", True, plan.rootfs)
         syscalls.move_mount(root_fd, target_fd, plan.rootfs)
@@ -149,15 +160,17 @@ def _set_all(flags: int) -> None:
         raise KernelRefused("mount", "/ as rslave", error.errno, hint if error.errno == errno.EINVAL else "") from None
 
 
-def _make_parent_private(path: bytes) -> None:
-    """The mount that rootfs lies on: were it shared, the container's root would be mounted on the host as well."""
+def _detach_parent(path: bytes, flags: int) -> None:
+    """The mount that rootfs lies on: were it shared, the container's root would be mounted on the host as well. Of a
+    slave the root becomes one, too: what is mounted on the host later is seen in it.
+    """
     while True:
         try:
-            syscalls.mount(b"", path, b"", syscalls.MS_PRIVATE)
+            syscalls.mount(b"", path, b"", flags & ~syscalls.MS_REC)
             return
         except OSError as error:
             if error.errno != errno.EINVAL or path == b"/":  # EINVAL: path is no mount
-                raise KernelRefused("mount", "%s as private" % os.fsdecode(path), error.errno) from None
+                raise KernelRefused("mount", "%s as private or slave" % os.fsdecode(path), error.errno) from None
         path = path.rpartition(b"/")[0] or b"/"
 
 

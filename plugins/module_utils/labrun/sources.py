@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
 _CLONE_FS = 0x200
-_AT_A_TIME = 200  # SCM_MAX_FD is 253
 _IDMAP_HINT = "the file system may lack idmapped mounts on this kernel, or the mount has an id mapping already"
 
 
-def needed(config: dict[str, Any], bundle: str) -> list[int]:
-    """The indexes in mounts that the runtime must open; the others are the child's own matter."""
+def needed(config: dict[str, Any], bundle: str, rootfs: str) -> list[int]:
+    """The indexes in mounts that the runtime must open; the others are the child's own matter.
+
+    What lies in the root filesystem may be seen only when the mounts before it are there.
+    """
     kinds = [item["type"] for item in (config.get("linux") or {}).get("namespaces") or []]
     result = []
     for index, item in enumerate(config.get("mounts") or []):
@@ -38,8 +40,9 @@ def needed(config: dict[str, Any], bundle: str) -> list[int]:
         if not entries.is_bind(item, options) or options.is_remount:
             continue
         mapped = options.id_map or item.get("uidMappings")
-        unreachable = "user" in kinds and os.geteuid() == 0 and not _is_reachable(os.path.join(bundle, item["source"]))
-        if mapped or unreachable:
+        path = os.path.join(bundle, item["source"])
+        is_ours = "user" in kinds and os.geteuid() == 0
+        if mapped or (is_ours and (path.startswith(rootfs + "/") or not _is_reachable(path))):
             result.append(index)
     return result
 
@@ -62,63 +65,49 @@ def pair() -> tuple[_socket.socket, _socket.socket]:
     return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
 
 
-def send(channel: _socket.socket, config: dict[str, Any], bundle: str, pid: int, indexes: list[int]) -> None:
-    """In the runtime, when the child exists and has its id maps: open each of needed() and pass it.
-
-    Raises KernelRefused.
-    """
+def send(channel: _socket.socket, config: dict[str, Any], bundle: str, pid: int, index: int) -> None:
+    """In the runtime, for the child that waits in receive(): open one of needed() and pass it. Raises KernelRefused."""
+    item = config["mounts"][index]
     opened: list[int] = []
-    namespaces_of_mounts: dict[int, int] = {}
+    userns = _user_namespace(item, pid)
     try:
-        for index in indexes:
-            namespaces_of_mounts[index] = _user_namespace(config["mounts"][index], pid)
-        _in_mount_namespace(pid, lambda: _open_all(config, bundle, indexes, namespaces_of_mounts, opened))
-        for start in range(0, len(opened), _AT_A_TIME):
-            batch = opened[start : start + _AT_A_TIME]
-            data = b"".join(fd.to_bytes(4, sys.byteorder) for fd in batch)
-            channel.sendmsg([b"%d" % len(batch)], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, data)])
+        _in_mount_namespace(pid, lambda: _open(item, bundle, userns, opened))
+        data = opened[0].to_bytes(4, sys.byteorder)
+        channel.sendmsg([b"1"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, data)])
     finally:
-        for fd in opened + [fd for fd in namespaces_of_mounts.values() if fd >= 0]:
-            os.close(fd)
+        for fd in [*opened, userns]:
+            if fd >= 0:
+                os.close(fd)
 
 
-def receive(channel: _socket.socket, indexes: list[int]) -> dict[int, int]:
-    """In the child, once send() is over: index -> descriptor. Raises OcilabError when the runtime sent less."""
-    received: list[int] = []
-    while len(received) < len(indexes):
-        _data, control, _flags, _address = channel.recvmsg(16, _socket.CMSG_SPACE(4 * _AT_A_TIME))
-        fds = b"".join(data for level, kind, data in control if kind == _socket.SCM_RIGHTS)
-        if not fds:
-            raise OcilabError("the runtime passed %d of %d mounts" % (len(received), len(indexes)))
-        for start in range(0, len(fds), 4):
-            fd = int.from_bytes(fds[start : start + 4], sys.byteorder)
-            os.set_inheritable(fd, False)
-            received.append(fd)
-    return dict(zip(indexes, received))
+def receive(channel: _socket.socket) -> int:
+    """In the child: the descriptor that send() passes. Raises OcilabError when the runtime was killed instead."""
+    _data, control, _flags, _address = channel.recvmsg(16, _socket.CMSG_SPACE(4))
+    if not control:
+        raise OcilabError("the runtime did not pass the source of a mount")
+    fd = int.from_bytes(control[0][2], sys.byteorder)
+    os.set_inheritable(fd, False)
+    return fd
 
 
-def _open_all(
-    config: dict[str, Any], bundle: str, indexes: list[int], userns: dict[int, int], opened: list[int]
-) -> None:
-    for index in indexes:
-        item = config["mounts"][index]
-        options = mounts.Options(item.get("options") or [])
-        path = os.path.join(bundle, item["source"])
-        shown = "%s on %s" % (path, item["destination"])
-        recursive = options.is_recursive_bind or item.get("type") == "rbind"
-        try:
-            fd = syscalls.open_tree(syscalls.AT_FDCWD, os.fsencode(path), recursive)
-        except OSError as error:
-            raise KernelRefused("open_tree", shown, error.errno) from None
-        opened.append(fd)
-        if userns[index] < 0:
-            continue
-        whole = options.id_map == "ridmap"
-        try:
-            syscalls.mount_setattr(fd, whole, syscalls.MOUNT_ATTR_IDMAP, 0, 0, userns[index], shown)
-        except OSError as error:
-            hint = _IDMAP_HINT if error.errno in (errno.EINVAL, errno.EPERM) else ""
-            raise KernelRefused("mount_setattr", "the id mapping of " + shown, error.errno, hint) from None
+def _open(item: dict[str, Any], bundle: str, userns: int, opened: list[int]) -> None:
+    options = mounts.Options(item.get("options") or [])
+    path = os.path.join(bundle, item["source"])
+    shown = "%s on %s" % (path, item["destination"])
+    recursive = options.is_recursive_bind or item.get("type") == "rbind"
+    try:
+        fd = syscalls.open_tree(syscalls.AT_FDCWD, os.fsencode(path), recursive)
+    except OSError as error:
+        raise KernelRefused("open_tree", shown, error.errno) from None
+    opened.append(fd)
+    if userns < 0:
+        return
+    whole = options.id_map == "ridmap"
+    try:
+        syscalls.mount_setattr(fd, whole, syscalls.MOUNT_ATTR_IDMAP, 0, 0, userns, shown)
+    except OSError as error:
+        hint = _IDMAP_HINT if error.errno in (errno.EINVAL, errno.EPERM) else ""
+        raise KernelRefused("mount_setattr", "the id mapping of " + shown, error.errno, hint) from None
 
 
 def _user_namespace(item: dict[str, Any], pid: int) -> int:

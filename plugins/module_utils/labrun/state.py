@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 DEFAULT_ROOT = "/run/labrun"
+NOTIFY = "notify"  # the only folder in a state folder: notify.py's
 _LOCK_TIMEOUT_S = 10.0
 _LOCK_POLL_S = 0.005
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-")
@@ -159,7 +160,10 @@ class Folder:
         """Remove the folder, the journal last; the caller holds the lock."""
         names = sorted(os.listdir(self.path), key=lambda name: name == "journal")
         for name in names:
-            os.unlink(os.path.join(self.path, name))
+            if name == NOTIFY:
+                _remove_flat(os.path.join(self.path, name))
+            else:
+                os.unlink(os.path.join(self.path, name))
         os.rmdir(self.path)
 
     def _write(self, name: str, data: bytes, flag: int, sync: bool = False) -> None:
@@ -171,6 +175,12 @@ class Folder:
                 os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def _remove_flat(path: str) -> None:
+    for name in os.listdir(path):
+        os.unlink(os.path.join(path, name))
+    os.rmdir(path)
 
 
 def folders(root: str) -> list[Folder]:

@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_IDMAPPED_SINCE = (5, 12)  # mount_setattr(2)
+RECURSIVE_SINCE = (5, 12)  # mount_setattr(2), of whole trees and with id mappings
 
 
 def describe() -> dict[str, Any]:
@@ -35,7 +35,7 @@ def describe() -> dict[str, Any]:
             "libseccomp": _has_libseccomp(),
         },
         "overlayfs": "overlay" in files.read("/proc/filesystems").decode().split(),
-        "idmapped_mounts": _version(kernel.release) >= _IDMAPPED_SINCE,
+        "idmapped_mounts": kernel_version() >= RECURSIVE_SINCE,
         "user_namespaces": _user_namespaces(),
     }
 
@@ -67,10 +67,10 @@ def _has_libseccomp() -> bool:
     return True
 
 
-def _version(release: str) -> tuple[int, ...]:
+def kernel_version() -> tuple[int, ...]:
     """(6, 18) for '6.18.44-generic'."""
     numbers = []
-    for part in release.split("-", maxsplit=1)[0].split(".")[:2]:
+    for part in os.uname().release.split("-", maxsplit=1)[0].split(".")[:2]:
         digits = "".join(character for character in part if character.isdigit())
         numbers.append(int(digits or 0))
     return tuple(numbers)

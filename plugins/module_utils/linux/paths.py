@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import stat
 
 from . import syscalls
 
@@ -17,6 +18,7 @@ _NO_SYMLINKS = 0x04
 _BENEATH = 0x08
 _IN_ROOT = 0x10
 _RETRIES = 128
+_LINKS = 40  # as many as the kernel follows (path_resolution(7))
 
 
 class _OpenHow(ctypes.Structure):
@@ -57,11 +59,12 @@ def open_beneath(dir_fd: int, path: str, flags: int, mode: int = 0) -> int:
     return _openat2(dir_fd, path, flags, mode, _BENEATH | _NO_SYMLINKS | _NO_MAGICLINKS)
 
 
-def mkdirs_in_root(root_fd: int, path: str, mode: int = 0o755) -> int:
+def mkdirs_in_root(root_fd: int, path: str, mode: int = 0o755, links: int = _LINKS) -> int:
     """Open the directory at path inside the root (O_PATH), making what is missing. Raises OSError.
 
-    A missing part behind '..' is refused (EINVAL): where it would lie depends on what is made before it; so is a
-    symbolic link that leads nowhere (ENOTDIR).
+    A symbolic link that leads nowhere is followed, inside the root, and what it leads to is made; links: how many of
+    them may be passed. A missing part behind '..' is refused (EINVAL): where it would lie depends on what is made
+    before it.
     """
     flags = os.O_PATH | os.O_DIRECTORY
     try:
@@ -69,27 +72,53 @@ def mkdirs_in_root(root_fd: int, path: str, mode: int = 0o755) -> int:
     except FileNotFoundError:
         pass
     parent, name = split(path)
-    parent_fd = mkdirs_in_root(root_fd, parent, mode)
+    parent_fd = mkdirs_in_root(root_fd, parent, mode, links)
     try:
         try:
             os.mkdir(name, mode, dir_fd=parent_fd)
         except FileExistsError:
-            pass  # made meanwhile, or a dangling link, which the next open refuses
+            target = _link_target(root_fd, parent_fd, name, links)
+            if target:
+                return mkdirs_in_root(root_fd, target, mode, links - 1)
         return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
     finally:
         os.close(parent_fd)
 
 
-def make_file_in_root(root_fd: int, path: str) -> int:
-    """Open the file at path inside the root (O_PATH), making what is missing, an empty file last. Raises OSError."""
+def _link_target(root_fd: int, parent_fd: int, name: str, links: int) -> str:
+    """The path inside the root that the link of that name leads to; "" where it is none. Raises OSError."""
+    try:
+        target = os.readlink(name, dir_fd=parent_fd)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            return ""
+        raise
+    if links <= 0:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
+    if target.startswith("/"):
+        return target
+    root, parent = location(root_fd).rstrip(b"/"), location(parent_fd)
+    if parent != root and not parent.startswith(root + b"/"):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), name)  # moved out of the root meanwhile
+    return os.fsdecode(parent[len(root) :]) + "/" + target
+
+
+def make_file_in_root(root_fd: int, path: str, links: int = _LINKS) -> int:
+    """Open the file at path inside the root (O_PATH), making what is missing, an empty file last; links: see
+    mkdirs_in_root(). Raises OSError.
+    """
     try:
         return open_in_root(root_fd, path, os.O_PATH)
     except FileNotFoundError:
         pass
     parent, name = split(path)
-    parent_fd = mkdirs_in_root(root_fd, parent)
+    parent_fd = mkdirs_in_root(root_fd, parent, links=links)
     try:
-        return make_file_at(parent_fd, name, 0o644)
+        fd = make_file_at(parent_fd, name, 0o644)
+        if stat.S_ISLNK(os.fstat(fd).st_mode):
+            os.close(fd)
+            return make_file_in_root(root_fd, _link_target(root_fd, parent_fd, name, links) or path, links - 1)
+        return fd
     finally:
         os.close(parent_fd)
 

@@ -74,6 +74,7 @@ def prepare(profile: dict[str, Any], debug: Callable[[str], None], kept: str = "
     if _compiled and _compiled[0][0] == profile:
         return _compiled[0][1]
     flags = _flags(profile)
+    debug("seccomp filter flags: %d" % flags)
     found = None
     if kept:
         from . import seccomp_kept
@@ -180,7 +181,7 @@ def send_listener(fd: int, prepared: Prepared, state: bytes) -> None:
         if sent < len(state):
             connection.sendall(state[sent:])
     except OSError as error:
-        hint = "linux.seccomp.listenerPath must be the Unix socket of a seccomp agent that is running"
+        hint = "failed to connect with seccomp agent; linux.seccomp.listenerPath must be the socket of one that runs"
         raise KernelRefused("connect", path, error.errno, hint) from None
     finally:
         connection.close()

@@ -187,7 +187,9 @@ def _add_rule(library: Any, context: Any, rule: dict[str, Any], where: str, defa
     if not names:
         raise InvalidInput("linux.seccomp.%s.names: empty; it needs at least one system call" % where)
     if rule["action"] == "SCMP_ACT_NOTIFY" and "write" in names:
-        message = "linux.seccomp.%s: SCMP_ACT_NOTIFY cannot be used for write, with which the listener is handed over"
+        message = (
+            "linux.seccomp.%s: SCMP_ACT_NOTIFY cannot be used for the write syscall, which hands the listener over"
+        )
         raise InvalidInput(message % where)
     conditions = _conditions(rule, where)
     if action == default:

@@ -2,7 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
-"""What a guest's disk holds besides Debian's packages: network, access by ssh, an ordinary user, no needless units."""
+"""What a machine holds besides Debian's packages.
+
+A virtual machine: network, access by ssh, an ordinary user. A system container: a name of its own. Both: no units that
+only cost time.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,10 @@ import os
 import subprocess
 
 from ..linux.errors import OcilabError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Sequence
 
 USER = "lab"  # uid 1000, with subordinate ids; may use sudo where the image has it
 READY = "ocilab: the machine is ready"  # what the console shows when ssh answers
@@ -39,7 +47,7 @@ _FILES = {
     "etc/sudoers.d/ocilab": "%s ALL=(ALL) NOPASSWD: ALL\n" % USER,
 }
 _ENABLED = ("systemd-networkd.service", "ocilab-ready.service")
-# Each costs emulated seconds, and a machine that lives for an hour needs none of them.
+# Each costs seconds, and a machine that lives for an hour needs none of them.
 _MASKED = (
     "apt-daily-upgrade.timer",
     "apt-daily.timer",
@@ -55,6 +63,30 @@ _MASKED = (
     "systemd-update-utmp.service",
     "systemd-update-utmp-runlevel.service",
 )
+# What a container has no part in: the host's devices, kernel file systems and consoles.
+_MASKED_IN_CONTAINER = (
+    "console-getty.service",
+    "container-getty@.service",
+    "dev-hugepages.mount",
+    "proc-sys-fs-binfmt_misc.automount",
+    "sys-fs-fuse-connections.mount",
+    "sys-kernel-config.mount",
+    "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount",
+    "systemd-binfmt.service",
+    "systemd-journald-audit.socket",
+    "systemd-modules-load.service",
+    "systemd-remount-fs.service",
+    "systemd-udev-settle.service",
+    "systemd-udev-trigger.service",
+    "systemd-udevd-control.socket",
+    "systemd-udevd-kernel.socket",
+    "systemd-udevd.service",
+)
+_CONTAINER_FILES = {
+    "etc/fstab": "",
+    "etc/systemd/system.conf.d/ocilab.conf": "[Manager]\nDefaultTimeoutStopSec=10s\n",
+}
 
 
 def configure(root: str, public_key: str) -> str:
@@ -66,9 +98,8 @@ def configure(root: str, public_key: str) -> str:
         _write(os.path.join(root, path), text, 0o440 if "sudoers" in path else 0o644)
     # A valid id: with an empty one systemd takes each boot for the first and sets every unit's preset anew.
     _write(os.path.join(root, "etc/machine-id"), os.urandom(16).hex() + "\n")
+    _mask(root, _MASKED)
     units = os.path.join(root, "etc/systemd/system")
-    for name in _MASKED:
-        _link("/dev/null", os.path.join(units, name))
     for name in _ENABLED:
         folder = "/etc/systemd/system" if os.path.exists(os.path.join(units, name)) else "/lib/systemd/system"
         _link("%s/%s" % (folder, name), os.path.join(units, "multi-user.target.wants", name))
@@ -84,6 +115,24 @@ def configure(root: str, public_key: str) -> str:
         _in_chroot(root, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "/etc/ssh/ssh_host_ed25519_key")
     with open(host_key, encoding="ascii") as file:
         return file.read().strip()
+
+
+def configure_container(upper: str, name: str) -> None:
+    """Write what a lab host of that name has of its own into the upper folder of its overlay. Raises OSError.
+
+    Only before it first runs: afterwards it may have made a link of anything there.
+    """
+    before = os.umask(0o022)  # the caller's may be stricter, and others than root live in there
+    for path, text in dict(_CONTAINER_FILES, **{"etc/hostname": name + "\n"}).items():
+        _write(os.path.join(upper, path), text)
+    _write(os.path.join(upper, "etc/machine-id"), os.urandom(16).hex() + "\n", 0o444)
+    _mask(upper, (*_MASKED, *_MASKED_IN_CONTAINER))
+    os.umask(before)
+
+
+def _mask(root: str, names: Sequence[str]) -> None:
+    for name in names:
+        _link("/dev/null", os.path.join(root, "etc/systemd/system", name))
 
 
 def _write(path: str, text: str, mode: int = 0o644) -> None:

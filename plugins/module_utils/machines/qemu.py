@@ -5,12 +5,14 @@
 """A virtual machine under QEMU: boots an image (image.py), runs commands in it over ssh, and ends it.
 
 With KVM where a guest boots under it, else by emulation. A machine is a folder: disk.qcow2 (what the guest wrote over
-the image), console.log, qemu.log, known_hosts, and monitor, the socket by which QEMU is asked and ended. That socket,
-and no process id, says whether the machine runs, so another process can take it over.
+the image), console.log, qemu.log, known_hosts, monitor, the socket by which QEMU is asked and ended, and alive, a file
+that QEMU holds a lock on from its first moment to its last. That lock, and no process id, says whether the machine
+runs, so that another process can take it over, wherever the one that started it was killed.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -18,15 +20,16 @@ import socket
 import subprocess
 import time
 
+from ..linux import syscalls
 from ..linux.errors import AlreadyExists, OcilabError, Unsupported, WrongState
 from . import guest, initrd
-from .image import Image
+from .image import Image, default_cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Sequence
 
-    from .image import Progress
+    from .building import Progress
 
 # QEMU's machine and its first serial line, as Linux names it.
 _BOARDS = {"x86_64": ("pc", "ttyS0"), "aarch64": ("virt,gic-version=max", "ttyAMA0")}
@@ -36,6 +39,7 @@ _COMMAND_LINE = (
 )
 _PROBE_TIMEOUT_S = 10.0
 _MONITOR_TIMEOUT_S = 30.0
+_SIGKILL = 9
 _PROGRESS_S = 10.0
 
 
@@ -56,9 +60,23 @@ class Machine:
         outlives: bool = False,
         timeout_s: float = 300.0,
     ) -> None:
-        """Boot, and return when ssh answers: 20 s by emulation on an idle host. A disk that is there is used again.
+        """Boot, and return when ssh answers: 20 s by emulation on an idle host. It is off after an error."""
+        self.boot(progress, hostname, memory_mib, cpus, outlives)
+        self.wait_ready(progress, timeout_s)
 
-        outlives: the machine stays when the caller ends; otherwise it is killed with it. It is off after an error.
+    def boot(
+        self,
+        progress: Progress,
+        hostname: str = "machine",
+        memory_mib: int = 1024,
+        cpus: int = 2,
+        outlives: bool = False,
+        words: str = "",
+    ) -> None:
+        """Start QEMU, and return at once. A disk that is there is used again.
+
+        outlives: the machine stays when the caller ends; otherwise it is killed with it. words: more for the kernel's
+        command line.
         """
         qemu = _qemu()
         accelerator = _accelerator(self.image, progress)
@@ -67,46 +85,77 @@ class Machine:
             raise AlreadyExists("machine %s: it runs already" % self.folder)
         disk = os.path.join(self.folder, "disk.qcow2")
         if not os.path.exists(disk):
-            _run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", self.image.disk, disk])
+            # By a rename: what a killed caller leaves is never taken for a disk.
+            _run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", self.image.disk, disk + ".new"])
+            os.rename(disk + ".new", disk)
         with open(os.path.join(self.folder, "known_hosts"), "w", encoding="ascii") as file:
             file.write("machine %s\n" % self.image.host_key)
-        words = [] if outlives else ["setpriv", "--pdeathsig", "KILL", "--"]
-        words += _arguments(qemu, self.image, accelerator, "systemd.hostname=" + hostname, memory_mib, cpus)
-        words += ["-drive", "file=disk.qcow2,if=virtio,cache=unsafe,discard=unmap", "-device", "virtio-rng-pci"]
-        words += ["-netdev", "user,id=net,hostfwd=tcp:127.0.0.1:0-:22"]
-        words += ["-device", "virtio-net-pci,netdev=net,romfile=", "-serial", "file:console.log"]
-        words += ["-qmp", "unix:monitor,server=on,wait=off"]
+        arguments = [] if outlives else ["setpriv", "--pdeathsig", "KILL", "--"]
+        arguments += _arguments(
+            qemu, self.image, accelerator, "systemd.hostname=%s %s" % (hostname, words), memory_mib, cpus
+        )
+        arguments += ["-drive", "file=disk.qcow2,if=virtio,cache=unsafe,discard=unmap", "-device", "virtio-rng-pci"]
+        arguments += ["-netdev", "user,id=net,hostfwd=tcp:127.0.0.1:0-:22"]
+        arguments += ["-device", "virtio-net-pci,netdev=net,romfile=", "-serial", "file:console.log"]
+        arguments += ["-qmp", "unix:monitor,server=on,wait=off"]
         progress("machine %s: booting, %s" % (hostname, "with KVM" if accelerator == "kvm" else "by emulation"))
-        held = self.image.hold()
+        self._spawn(arguments)
+
+    def _spawn(self, arguments: list[str]) -> None:
+        """Start QEMU, which inherits the locks on the image and on the file that says that the machine runs.
+
+        Its sockets and files are named relative to the folder: the path of a Unix socket is limited to 107 bytes.
+        """
+        # What an earlier QEMU wrote there must not be taken for this one's, before this one has opened it anew.
+        with open(os.path.join(self.folder, "console.log"), "wb"):
+            pass
+        held = [self.image.hold()]
         try:
-            # QEMU inherits the lock on the image. Its sockets and files are named relative to the folder: the path of a
-            # Unix socket is limited to 107 bytes.
+            held.append(os.open(os.path.join(self.folder, "alive"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._lock(held[1])
             with open(os.path.join(self.folder, "qemu.log"), "wb") as log:
                 self._process = subprocess.Popen(
-                    words,
+                    arguments,
                     cwd=self.folder,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
-                    pass_fds=(held,),
+                    pass_fds=held,
                 )
         finally:
-            os.close(held)
+            for fd in held:
+                os.close(fd)
+
+    def _lock(self, fd: int) -> None:
+        """Take the lock that says that the machine runs; who asks for it, as is_running(), has it for a moment."""
+        for _attempt in range(50):
+            try:
+                return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.01)
+        raise AlreadyExists("machine %s: another process starts it just now" % self.folder)
+
+    def wait_ready(self, progress: Progress, timeout_s: float = 300.0) -> None:
+        """Return when ssh answers in a machine that was started, by whomever. It is off after an error."""
         try:
             self._wait(progress, timeout_s)
         except BaseException:
-            self._process.kill()
-            self._process.wait()
+            self.stop()
             raise
+
+    def is_ready(self) -> bool:
+        """True when the machine runs and ssh has answered in it."""
+        return self.is_running() and guest.READY in self.console()
 
     def _wait(self, progress: Progress, timeout_s: float) -> None:
         begun = told = time.monotonic()
         while guest.READY not in self.console():
             now = time.monotonic()
             code = self._process.poll() if self._process else None
-            if code is not None:
-                raise OcilabError("machine %s: QEMU ended with %d: %s" % (self.folder, code, self._tail("qemu.log")))
+            if code is not None or not self.is_running():
+                said = "" if code is None else " with %d" % code
+                raise OcilabError("machine %s: QEMU ended%s: %s" % (self.folder, said, self._tail("qemu.log")))
             if now - begun > timeout_s or "Kernel panic" in self.console():
                 raise OcilabError(
                     "machine %s: not up after %.0f s; its console ends with: %s"
@@ -131,12 +180,18 @@ class Machine:
             return " / ".join(file.read().split("\n")[-6:])[-600:].strip()
 
     def is_running(self) -> bool:
-        """True when QEMU answers on the machine's monitor."""
+        """True from the moment that QEMU is executed until it has ended."""
         try:
-            self._monitor("query-status")
-        except OcilabError:
+            fd = os.open(os.path.join(self.folder, "alive"), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
             return False
-        return True
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
 
     def ssh_port(self) -> int:
         """The port of 127.0.0.1 that leads to the guest's ssh."""
@@ -173,19 +228,42 @@ class Machine:
             said = (error.stdout or b"")[-300:].decode("utf-8", "replace")
             raise OcilabError("machine: %s: no end after %.0f s; it said: %s" % (script[:80], timeout_s, said))
 
+    def shut_down(self, timeout_s: float) -> None:
+        """Have the guest shut down, as by its power button, and power it off when that takes more than timeout_s."""
+        deadline = time.monotonic() + timeout_s
+        try:
+            self._monitor("system_powerdown")
+            while self.is_running() and time.monotonic() < deadline:
+                time.sleep(0.2)
+        except WrongState:
+            pass  # off, or not yet to be spoken to
+        self.stop()
+
     def stop(self) -> None:
         """Power off at once, as by pulling the plug; the disk stays. Nothing happens when the machine is off."""
         try:
             self._monitor("quit")
         except WrongState:
-            pass  # it is off
+            self._kill()  # it is off, or has no monitor yet
         if self._process:
             self._process.wait(_MONITOR_TIMEOUT_S)
+
+    def _kill(self) -> None:
+        """End QEMU where it does not answer on its monitor: the processes that hold the machine's lock open."""
+        deadline = time.monotonic() + _MONITOR_TIMEOUT_S
+        while self.is_running():
+            if time.monotonic() > deadline:
+                raise OcilabError("machine %s: its QEMU does not end on SIGKILL" % self.folder)
+            wanted = os.stat(os.path.join(self.folder, "alive"))
+            for pid in [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]:
+                _kill_holder(pid, (wanted.st_dev, wanted.st_ino))
+            time.sleep(0.05)
 
     def destroy(self) -> None:
         """Power off, and remove the machine's folder."""
         self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if os.path.isdir(self.folder):
+            shutil.rmtree(self.folder)
 
     def _monitor(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
         """Ask QEMU (QMP: one JSON object a line); waits for the connection's end after "quit".
@@ -212,6 +290,28 @@ class Machine:
         if "error" in answer:
             raise OcilabError("machine %s: QEMU refuses %s: %s" % (self.folder, command, answer["error"].get("desc")))
         return answer["return"]
+
+
+def _kill_holder(pid: int, file: tuple[int, int]) -> None:
+    """SIGKILL for the process when it has the file (device, inode) open; by a pidfd, for its pid may be another's."""
+    try:
+        pidfd = syscalls.pidfd_open(pid)
+    except OSError:
+        return
+    try:
+        folder = "/proc/%d/fd/" % pid
+        for name in os.listdir(folder):
+            try:
+                found = os.stat(folder + name)
+            except OSError:
+                continue  # closed meanwhile
+            if (found.st_dev, found.st_ino) == file:
+                syscalls.pidfd_send_signal(pidfd, _SIGKILL)
+                return
+    except OSError:
+        pass  # it has ended, or is another user's, and then not the machine
+    finally:
+        os.close(pidfd)
 
 
 def _answer(lines: Any) -> dict[str, Any]:
@@ -259,7 +359,7 @@ def _accelerator(image: Image, progress: Progress) -> str:
         return "tcg"
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         boot = file.read().strip()
-    path = os.path.join(os.path.dirname(image.folder), "accelerator")
+    path = os.path.join(default_cache(), "accelerator")
     try:
         with open(path, encoding="ascii") as file:
             seen, answer = file.read().split()

@@ -16,7 +16,7 @@ import hashlib
 import os
 from ipaddress import IPv4Network
 
-from ..linux import netlink
+from ..linux import netlink, trace
 from ..linux.errors import InvalidInput, KernelRefused, NotFound, OcilabError, WrongState
 from . import firewall, hosts, names
 from .plugins import Call, PluginFailed
@@ -138,6 +138,7 @@ def attach(entries: list[dict[str, Any]], netns: str, note: Note) -> dict[str, d
     note is given each entry before anything is made for it. Raises WrongState, OcilabError; what was added is taken
     back then.
     """
+    trace.step("attach_networks")
     begun: list[dict[str, Any]] = []
     try:
         for entry in entries:
@@ -163,13 +164,15 @@ def _add(entry: dict[str, Any], netns: str) -> None:
     with registry.locked():
         if not os.path.exists(entry["definition"]):
             raise NotFound("network %s: was removed meanwhile" % entry["network"])
-        if not registry.host():
+        if not entry["internal"] and not registry.host():
             registry.note_host(firewall.before())
         _refuse_taken(entry)
         registry.save(dict(entry, result={}, netns=netns))
     busy = registry.busy(entry)
     try:
         _loopback(entry, netns, busy)
+        if entry["ports"]:
+            firewall.hide_loopback(entry["network"], entry["bridge"])
         result = Call(entry, netns, busy).add()
         if entry["ports"]:
             firewall.admit_published(entry["network"], entry["bridge"])
@@ -200,7 +203,9 @@ def detach(entry: dict[str, Any], netns: str = "") -> None:
         problems = Call(entry, netns, busy).delete(result)
         _delete_devices(entry, result)
         if not entry["internal"]:
-            firewall.remove_masquerade(entry["network"], entry["cni_id"])
+            addresses = [found["address"].partition("/")[0] for found in result.get("ips", [])]
+            firewall.sweep(entry["cni_id"], addresses[0] if addresses else "")
+        registry.release(entry)
         if problems:
             raise OcilabError("; ".join(problems))
         with registry.locked():

@@ -9,7 +9,6 @@ Podman's CNI uses chains of the same names: none is removed that still holds a r
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 
 from ..linux import files, netlink
@@ -70,37 +69,71 @@ def before() -> dict[str, Any]:
     return {"ip_forward": files.read_text(_FORWARD), "chains": chains}
 
 
-def admit_published(network: str, bridge: str) -> None:
-    """Accept what a published port leads into the network, where FORWARD is DROP by default, as Docker sets it.
+def hide_loopback(network: str, bridge: str) -> None:
+    """Drop what comes from the bridge for the loopback network. Raises OcilabError.
 
-    The plugin firewall accepts only what the containers begin themselves.
+    The plugin portmap lets the bridge route to it (route_localnet), for ports that are reached at 127.0.0.1; containers
+    would reach by that what listens on the host's loopback device only (CVE-2020-8558).
     """
-    rule = _published(network, bridge)
-    if _iptables("-C", "CNI-FORWARD", *rule)[0]:
-        _change("-A", "CNI-FORWARD", *rule)
+    _ensure(*_hiding(network, bridge))
 
 
-def _published(network: str, bridge: str) -> list[str]:
-    comment = "labrun network %s: published ports" % network
-    return ["-o", bridge, "-m", "conntrack", "--ctstate", "DNAT", "-m", "comment", "--comment", comment, "-j", "ACCEPT"]
+def admit_published(network: str, bridge: str) -> None:
+    """Accept what published ports lead into the network, where FORWARD is DROP by default, as Docker sets it.
+
+    The plugin firewall, which has made the chain, accepts only what the containers begin. Raises OcilabError.
+    """
+    _ensure(*_admission(network, bridge))
+
+
+def _hiding(network: str, bridge: str) -> tuple[str, str, list[str]]:
+    return "raw", "PREROUTING", ["-i", bridge, "-d", "127.0.0.0/8", *_comment(network), "-j", "DROP"]
+
+
+def _admission(network: str, bridge: str) -> tuple[str, str, list[str]]:
+    rule = ["-o", bridge, "-m", "conntrack", "--ctstate", "DNAT", *_comment(network), "-j", "ACCEPT"]
+    return "filter", "CNI-FORWARD", rule
+
+
+def _comment(network: str) -> list[str]:
+    return ["-m", "comment", "--comment", "labrun network %s: published ports" % network]
+
+
+def _ensure(table: str, chain: str, rule: list[str]) -> None:
+    if _iptables("-t", table, "-C", chain, *rule)[0]:
+        _change("-t", table, "-A", chain, *rule)
 
 
 def forget_published(network: str, bridge: str) -> None:
-    """Take back admit_published()."""
-    while _iptables("-D", "CNI-FORWARD", *_published(network, bridge))[0] == 0:
-        pass
+    """Take back hide_loopback() and admit_published()."""
+    for table, chain, rule in (_hiding(network, bridge), _admission(network, bridge)):
+        while _iptables("-t", table, "-D", chain, *rule)[0] == 0:
+            pass
 
 
-def remove_masquerade(network: str, cni_id: str) -> None:
-    """Remove the chain of one container, which the plugin bridge leaves when the namespace is gone before DEL."""
-    chain = "CNI-" + hashlib.sha512((network + cni_id).encode()).hexdigest()[:24]
-    rules = _rules("nat")
-    for rule in rules:
-        if rule[0] == "-A" and rule[-2:] == ["-j", chain]:
-            _change("-t", "nat", "-D", *rule[1:])
-    if ["-N", chain] in rules:
-        _change("-t", "nat", "-F", chain)
-        _change("-t", "nat", "-X", chain)
+def sweep(cni_id: str, address: str) -> None:
+    """Remove the rules and chains of one container that its plugins' DEL has left, as where one was uninstalled.
+
+    The plugin bridge leaves its masquerading where the namespace is gone before DEL; those of bridge and portmap bear
+    the container in a comment, those of firewall its address, '' for none. Raises OcilabError.
+    """
+    mark = 'id: "%s"' % cni_id
+    for table in ("nat", "filter"):
+        rules = _rules(table)
+        chains = set()
+        for rule in rules:
+            if rule[0] == "-A" and (any(mark in word for word in rule) or _is_about(rule, address)):
+                _change("-t", table, "-D", *rule[1:])
+                chains |= {rule[1], rule[-1]}
+        shared = {chain for _table, chain, _count in _SHARED}
+        for chain in sorted(chains):
+            if chain.startswith("CNI-") and chain not in shared and ["-N", chain] in rules:
+                _change("-t", table, "-F", chain)
+                _change("-t", table, "-X", chain)
+
+
+def _is_about(rule: list[str], address: str) -> bool:
+    return bool(address) and rule[1] == "CNI-FORWARD" and address + "/32" in rule
 
 
 def restore(noted: dict[str, Any]) -> None:

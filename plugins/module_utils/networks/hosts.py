@@ -11,6 +11,7 @@ the file that was there when it was made; only the part between two marks is our
 from __future__ import annotations
 
 import os
+from ipaddress import IPv4Address
 
 from ..linux import files
 
@@ -30,7 +31,7 @@ def initial() -> dict[str, bytes]:
 
 
 def resolvers() -> list[str]:
-    """The addresses of this host's name servers, those on loopback left out: a container has another loopback."""
+    """The addresses of this host's name servers that containers can reach, see _is_out_of_reach()."""
     return [words[1] for words in _lines() if words[0] == "nameserver"]
 
 
@@ -42,19 +43,28 @@ def _lines() -> list[list[str]]:
         except OSError:
             continue
         rows = [line.split() for line in text.splitlines() if line.strip() and line[0] not in "#;"]
-        kept = [row for row in rows if len(row) > 1 and not _is_loopback(row)]
+        kept = [row for row in rows if len(row) > 1 and not _is_out_of_reach(row)]
         if any(row[0] == "nameserver" for row in kept):
             return kept
     return []
 
 
-def _is_loopback(row: list[str]) -> bool:
-    return row[0] == "nameserver" and (row[1].startswith("127.") or row[1] == "::1")
+def _is_out_of_reach(row: list[str]) -> bool:
+    """A name server on loopback, of which a container has another one, or of IPv6, which our networks have not."""
+    if row[0] != "nameserver":
+        return False
+    try:
+        return IPv4Address(row[1]).is_loopback
+    except ValueError:
+        return True
 
 
 def _resolv_conf() -> bytes:
     rows = [row for row in _lines() if row[0] in ("nameserver", "search", "domain", "options", "sortlist")]
-    return "".join(" ".join(row) + "\n" for row in rows).encode() or b"# this host has no name server but its own\n"
+    return (
+        "".join(" ".join(row) + "\n" for row in rows).encode()
+        or b"# this host has no name server that is reached from here\n"
+    )
 
 
 def update(path: str, entries: list[tuple[str, list[str]]]) -> None:

@@ -77,7 +77,7 @@ class Network:
         """
         present = self.describe()
         device = bridge_name(self.name)
-        taken = subnets.known(present.get("bridge", "")) + self._of_the_others()
+        taken = self._of_the_others() + subnets.known(present.get("bridge", ""))
         if subnet:
             chosen = names.subnet(subnet)
         else:
@@ -147,12 +147,13 @@ class Network:
             netlink.delete_device(described["bridge"])
             if not described["internal"]:
                 firewall.forget_published(self.name, described["bridge"])
-            os.unlink(self.path)
             shutil.rmtree(os.path.join(registry.leases, self.name), ignore_errors=True)
-            if not registry.leased():
-                noted = registry.host()
-                if noted:
-                    firewall.restore(noted)
+            is_last = not registry.leased()
+            noted = registry.host()
+            if is_last and noted:
+                firewall.restore(noted)
+            os.unlink(self.path)  # only now: who was killed before can be asked again
+            if is_last:
                 registry.remove()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 
+from ..linux import trace
 from ..linux.errors import OcilabError, Unsupported
 from ..spec import document
 
@@ -71,12 +72,17 @@ class Call:
             self._one("CHECK", plugin, result)
 
     def delete(self, result: dict[str, Any]) -> list[str]:
-        """DEL of each plugin, the last one first, whatever the others say; what went wrong."""
+        """DEL of each plugin, the last one first, whatever the others say; what went wrong.
+
+        One that has been uninstalled is left out: who calls this sees to what those of our own lists leave.
+        """
         problems = []
         for plugin in reversed(self.entry["plugins"]):
             try:
                 self._one("DEL", plugin, result)
-            except OcilabError as error:
+            except Unsupported:
+                pass
+            except PluginFailed as error:
                 problems.append(str(error))
         return problems
 
@@ -109,16 +115,8 @@ def _run(name: str, environment: dict[str, str], config: dict[str, Any], busy_fd
     path = find(name)
     variables = dict(environment, CNI_PATH=":".join(PATHS), PATH=_PROGRAMS)
     try:
-        done = subprocess.run(
-            [path],
-            input=document.dump(config),
-            capture_output=True,
-            env=variables,
-            cwd="/",
-            timeout=_TIMEOUT_S,
-            pass_fds=[busy_fd] if busy_fd >= 0 else [],
-            check=False,
-        )
+        shown = (path, environment["CNI_COMMAND"])
+        done = trace.call("vfork", shown, _spawn, path, variables, document.dump(config), busy_fd)
     except subprocess.TimeoutExpired:
         raise PluginFailed("no answer within %d s" % _TIMEOUT_S) from None
     answer: dict[str, Any] = {}
@@ -132,3 +130,16 @@ def _run(name: str, environment: dict[str, str], config: dict[str, Any], busy_fd
         words = words.strip() or (done.stderr or done.stdout).decode("utf-8", "replace")
         raise PluginFailed("; ".join(words.split("\n")).strip("; ") or "exit code %d" % done.returncode)
     return answer
+
+
+def _spawn(path: str, variables: dict[str, str], given: bytes, busy_fd: int) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [path],
+        input=given,
+        capture_output=True,
+        env=variables,
+        cwd="/",
+        timeout=_TIMEOUT_S,
+        pass_fds=[busy_fd] if busy_fd >= 0 else [],
+        check=False,
+    )

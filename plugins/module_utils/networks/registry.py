@@ -123,6 +123,12 @@ class Registry:
                 return name
         return ""
 
+    def release(self, entry: dict[str, Any]) -> None:
+        """Give the address back where the plugin host-local has not."""
+        address = self.leased_by(entry)
+        if address:
+            os.unlink(os.path.join(self.leases, entry["network"], address))
+
     def host(self) -> dict[str, Any]:
         """What note_host() kept, {} for nothing."""
         try:

@@ -39,8 +39,7 @@ def known(own_device: str) -> list[tuple[IPv4Network, str]]:
         if network.prefixlen and fields[0] != own_device:
             result.append((network, "the route %s of this host on %s" % (network, fields[0])))
     for server in hosts.resolvers():
-        if "." in server:
-            result.append((IPv4Network(server), "the name server %s of this host" % server))
+        result.append((IPv4Network(server), "the name server %s of this host" % server))
     return result
 
 

@@ -46,13 +46,14 @@ def config(document: dict[str, Any], name: str, debug: Debug) -> None:
     Raises InvalidInput for what the specification does not allow and Unsupported for what labrun lacks so far.
     """
     shape(document, fields.CONFIG, "", name, debug)
-    _require(document, ("ociVersion", "process", "root"), "", name)
+    _require(document, ("ociVersion", "root"), "", name)
     version = document["ociVersion"].split("-")[0].split("+")[0].split(".")
     if len(version) != 3 or version[0] != "1" or not all(part.isdigit() for part in version):
         raise InvalidInput("%s: ociVersion: %r is not a 1.x version of runtime-spec" % (name, document["ociVersion"]))
     if not document["root"].get("path"):
         raise InvalidInput("%s: root.path: missing; it names the root filesystem's directory" % name)
-    process(document["process"], name + ": process")
+    if document.get("process") is not None:  # only `start` needs it (config.md, process)
+        process(document["process"], name + ": process")
     _linux(document, document.get("linux") or {}, name)
     resources((document.get("linux") or {}).get("resources") or {}, name, debug)
     for index, item in enumerate(document.get("mounts") or []):

@@ -50,10 +50,14 @@ def mounted() -> list[Hierarchy]:
         found.setdefault(name, item)
     if not found:
         raise Unsupported("no cgroup hierarchy is mounted on this host; mount cgroup2 on /sys/fs/cgroup")
-    hierarchies = list(found.values())
-    for item in hierarchies:
+    hierarchies = []
+    for item in found.values():
         if item.is_v2:
-            item.controllers = files.read_text(item.mount_point + "/cgroup.controllers").split()
+            try:
+                item.controllers = files.read_text(item.mount_point + "/cgroup.controllers").split()
+            except FileNotFoundError:
+                continue  # something else covers it, as where a container is to see v1 alone
+        hierarchies.append(item)
     if len(hierarchies) == 1 and hierarchies[0].is_v2:
         hierarchies[0].name = ""
     return hierarchies

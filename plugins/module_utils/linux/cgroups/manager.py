@@ -352,7 +352,7 @@ class Cgroup:
         for item in self._hierarchies():
             if controller in item.controllers or controller in (item.name, "name=" + item.name):
                 return item.name
-        raise InvalidInput("--cgroup: %r is no controller of the container's cgroup" % controller)
+        raise InvalidInput("--cgroup: unknown controller %r: the container's cgroup has none of that name" % controller)
 
     def mounts_for_container(self) -> list[CgroupMount]:
         """For each hierarchy what a mount inside the container needs."""
@@ -498,7 +498,7 @@ class Entry:
                 self._open(path)
         except OSError as error:
             self.close()
-            raise KernelRefused("open", str(error.filename), error.errno) from None
+            raise KernelRefused("open", "%s for adding pid of the process" % error.filename, error.errno) from None
 
     def _open(self, path: str) -> None:
         try:
