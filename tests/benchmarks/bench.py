@@ -19,6 +19,7 @@ import many
 import memory
 import own_dockerd
 import pairs
+import tasks
 import workload
 from ansible_collections.ocilab.hosts.plugins.module_utils.comparison import statistics
 from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import command
@@ -28,6 +29,8 @@ ROUNDS = 80
 COMMAND_BAR = 1.0
 IN_PROCESS_BAR = 0.3
 MANY_BAR = 0.1
+TASK_ROUNDS = 40
+TASK_BAR = 1.1
 
 
 def verdict(value: float, limit: float) -> str:
@@ -105,6 +108,19 @@ def hundred(base: Path) -> bool:
     return value <= MANY_BAR
 
 
+def connected(base: Path) -> bool:
+    """Tasks by the connection labrun against those by the connection local; whether the limit is held."""
+    samples = tasks.run(base / "tasks", TASK_ROUNDS)
+    held = True
+    for other in ("local", "local (pipelined)"):
+        value, low, high = pairs.ratio(samples["labrun"], samples[other])
+        held = held and value <= TASK_BAR
+        own, theirs = (statistics.median(samples[name]) / 1e6 for name in ("labrun", other))
+        times = f"{own:.0f} ms to {theirs:.0f} ms: {value:.2f} ({low:.2f}-{high:.2f})"
+        print(f"  a task by the connection labrun, and by {other}: {times}, {verdict(value, TASK_BAR)}")
+    return held
+
+
 def show_memory(what: str, private: int, pss: int) -> None:
     aim = "within" if pss <= memory.AIM_KIB else "above"
     print(f"  {what}: {private} KiB private, PSS {pss} KiB, {aim} the aim of {memory.AIM_KIB} KiB (a shim's)")
@@ -123,6 +139,7 @@ def main() -> int:
         waiting = memory.waiting_init(labrun, base / "labrun", base / "true")
         show_memory("the waiting init of `labrun create`", waiting["private"], waiting["pss"])
         held = hundred(base) and held
+        held = connected(base) and held
     return 0 if held else 1
 
 

@@ -18,9 +18,8 @@ pytestmark = pytest.mark.root
 def started(bundle, tmp_path):
     """A container with a monitor; the arguments that name it."""
     bundle.config["root"]["readonly"] = False
-    script = (
-        "echo first; echo problem >&2; i=0; while [ $i -lt 300 ]; do echo line $i; i=$((i+1)); done; exec sleep 1000"
-    )
+    count = "i=0; while [ $i -lt 300 ]; do echo line $i; i=$((i+1)); done"
+    script = f"echo first; echo problem >&2; {count}; exec sleep 1000"
     bundle.config["process"]["args"] = ["/bin/sh", "-c", script]
     bundle.write()
     places = {"root": str(tmp_path / "places"), "data_root": str(tmp_path / "data")}

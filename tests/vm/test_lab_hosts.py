@@ -135,7 +135,7 @@ def test_labrun_by_ansible_over_ssh_as_a_user_who_becomes_root(inventory, tmp_pa
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=1800,
         env=dict(os.environ, ANSIBLE_SSH_PIPELINING="1", ANSIBLE_LOCALHOST_WARNING="0", ANSIBLE_HOME=str(tmp_path)),
     )
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-1000:]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _PACKAGES = ("libnss-myhostname", "python3-apt", "sudo")
 _MEMORY_MIB = 1024
 _CPUS = 2
-_CONNECT_S = 60  # by emulation, and while others boot, sudo alone may take 10 s
+_CONNECT_S = 300  # by emulation, and while others boot, sudo alone may take a minute
 _FILES = ("disk.raw", "host_key.pub", "id_ed25519", "initrd", "vmlinuz")
 
 
