@@ -54,7 +54,7 @@ class Lab:
 
     def begin(self, **arguments):
         """What bring() does, begun in a process of its own, to be killed in the midst of it."""
-        return subprocess.Popen(self._command(arguments), stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen(self._command(arguments), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
     def _command(self, arguments):
         return [sys.executable, "-c", _BRING, json.dumps(dict(self.places, **arguments))]

@@ -122,3 +122,20 @@ def wait_until(condition, limit_s=30):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+def test_another_container_of_the_name_is_left_alone(clean_lab, bundle):
+    lab = clean_lab
+    (name,) = lab.names[:1]
+    bundle.config["process"]["args"] = ["/bin/sleep", "600"]
+    bundle.write()
+    bundle.state = lab.root  # where the fixture deletes what it has made
+    made = bundle.labrun("create", "--bundle", str(bundle.path), name)
+    assert made.returncode == 0, made.stderr
+    process = lab.begin(name=[name], state="started")
+    process.stdout.read()
+    assert process.wait() == 1
+    lab.bring(state="absent")
+    assert '"status": "created"' in bundle.labrun("state", name).stdout
+    assert bundle.labrun("delete", "--force", name).returncode == 0
+    assert lab.bring([name])[0]["status"] == "running"

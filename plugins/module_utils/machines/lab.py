@@ -217,11 +217,10 @@ class Lab:
                 raise NotFound("lab host %s: does not exist, so that it cannot be stopped" % wanted.name)
             return ["stop"] if status in ("running", "starting") else []
         start = ["start"] if state == "started" else []
-        if present is None or not present.complete:
-            return ["create", *start]
-        changed = wanted.differences(present)
-        if set(changed) & set(_MADE_OF):
-            return ["remove", "create", *start]
+        changed = wanted.differences(present) if present else []
+        if present is None or not present.complete or set(changed) & set(_MADE_OF):
+            self.backend(wanted).source()  # what cannot be made is refused before anything is changed
+            return (["remove"] if present and present.complete else []) + ["create", *start]
         if status == "running" and not changed:
             return []
         if state == "created":
@@ -271,7 +270,12 @@ class Lab:
             host = self.backend(wanted)
             wanted.source = host.source()
             self._keep(wanted, complete=False)
-            host.create(progress)
+            try:
+                host.create(progress)
+            except OcilabError:
+                host.remove()
+                self._forget(wanted.name)
+                raise
             self._keep(wanted, complete=True)
         elif action == "define" and present:
             wanted.source = present.source
