@@ -36,7 +36,9 @@ class ContainerHost:
 
     BOOT_TIMEOUT_S = 120.0  # 2 s on an idle host
 
-    def __init__(self, definition: Definition, folder: str, places: Places, bases: Bases, network: LabNetwork) -> None:
+    def __init__(
+        self, definition: Definition, folder: str, places: Places, bases: Bases, network: LabNetwork | None
+    ) -> None:
         self.definition = definition
         self.network = network
         self.places = places
@@ -88,7 +90,7 @@ class ContainerHost:
         self._listen()
         config = system.config(self.definition.name, self._notify, self.own, self._resources())
         config["annotations"][bundles.LABEL_ANNOTATION + "lab_host"] = self.definition.name
-        if self.definition.network:
+        if self.network:
             networks = self.network.wish(os.path.join(self.bundle.path, "hosts"))
             bundles.connect(config, networks)
         self.bundle.put(config, self._lower)
@@ -184,7 +186,7 @@ class ContainerHost:
             shutil.rmtree(self.own)
 
     def address(self) -> str:
-        return self.network.address(self.definition.name) if self.definition.network else ""
+        return self.network.address(self.definition.name) if self.network else ""
 
     def vars(self) -> dict[str, Any]:
         found = {

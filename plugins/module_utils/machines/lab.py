@@ -158,18 +158,22 @@ class Lab:
             return VirtualHost(definition, folder)
         return ContainerHost(definition, folder, self.places, self.bases, self._network(definition))
 
-    def _network(self, definition: Definition) -> LabNetwork:
+    def _network(self, definition: Definition) -> LabNetwork | None:
+        if not definition.network:
+            return None
         return LabNetwork(definition.network, self.places.networks, self.places.root)
 
     def _make_network(self, definition: Definition) -> None:
-        if definition.network:
-            self._network(definition).make()
+        network = self._network(definition)
+        if network:
+            network.make()
 
     def _remove_network(self, definition: Definition) -> None:
         """Where it was the last one in it; before its definition goes, so that the next run finds what is left."""
         in_it = [other.name for other in self.definitions() if other.network == definition.network]
-        if definition.network and in_it in ([], [definition.name]):
-            self._network(definition).remove()
+        network = self._network(definition)
+        if network and in_it in ([], [definition.name]):
+            network.remove()
 
     def state(self, name: str) -> dict[str, Any]:
         """{"name", "status", "backend", "release", "address", "vars": what Ansible needs}; status 'absent' alone."""
