@@ -94,6 +94,7 @@ EXAMPLES = r"""
   tasks:
     - name: Read what system the container is
       ansible.builtin.command: cat /etc/os-release
+      changed_when: false
       delegate_to: web
       vars:
         ansible_connection: ocilab.hosts.labrun
