@@ -282,6 +282,7 @@ def test_a_start_killed_at_any_time_is_undone(lab):
 
 
 def test_starts_at_the_same_time(lab):
+    before = host()
     lab.network("lab")
     children = []
     for name in "abcd":
@@ -298,6 +299,21 @@ def test_starts_at_the_same_time(lab):
     assert {entry["problem"] for entry in attached} == {""}
     for name in "abcd":
         assert all(lab.prefix + other in lab.hosts(name) for other in "abcd")
+    admin = ["CNI-FORWARD", "-m", "comment", "--comment", "CNI firewall plugin admin overrides", "-j", "CNI-ADMIN"]
+    run("iptables", "-A", *admin)  # what two plugins at once may leave twice
+    lab.close()
+    assert host() == before
+
+
+def test_addresses_that_another_has_taken_meanwhile_are_refused(lab):
+    lab.network("lab")
+    run("ip", "link", "add", "br-other", "type", "bridge")
+    run("ip", "address", "add", "10.231.0.1/24", "dev", "br-other")
+    run("ip", "link", "set", "br-other", "up")
+    with pytest.raises(errors.InvalidInput, match="of this host on br-other"):
+        lab.start("a", ["lab"])
+    run("ip", "link", "delete", "br-other")
+    lab.start("a", ["lab"])
 
 
 def test_a_plugin_that_fails_undoes_those_before(lab):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.ocilab.hosts.plugins.module_utils.images import rootfs as importing
 from ansible_collections.ocilab.hosts.plugins.module_utils.images.store import Store
-from test_modules import four_steps, module
+from test_modules import module
 
 pytestmark = pytest.mark.root
 
@@ -28,6 +28,23 @@ def pod(tmp_path, rootfs):
     module("labrun_pod", state="absent", **dict(places, name=name))
 
 
+def four_steps(folder, **arguments):
+    """Check, run, run again, check again; what the run returned. The host's mounts are others' as well."""
+
+    def files():
+        return sorted(str(path) for path in folder.rglob("*"))
+
+    before = files()
+    predicted = module("labrun_pod", check=True, **arguments)
+    assert predicted["changed"] is True, predicted
+    assert files() == before
+    done = module("labrun_pod", **arguments)
+    assert (done["changed"], done["actions"]) == (True, predicted["actions"]), done
+    assert module("labrun_pod", **arguments)["changed"] is False
+    assert module("labrun_pod", check=True, **arguments)["changed"] is False
+    return done
+
+
 def namespaces(result):
     pid = (result.get("pod") or result.get("container"))["pid"]
     return {kind: os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("net", "ipc", "uts", "pid", "mnt", "cgroup")}
@@ -35,7 +52,7 @@ def namespaces(result):
 
 def test_containers_share_a_network_and_go_with_the_pod(pod, tmp_path):
     own, member = pod
-    before = four_steps(tmp_path, "labrun_pod", keys=("actions",), **own)
+    before = four_steps(tmp_path, **own)
     assert before["pod"]["status"] == "running" and before["members"] == []
     server = dict(member, name=own["name"] + "-a", command=["/bin/busybox", "httpd", "-f", "-p", "7000", "-h", "/etc"])
     made = module("labrun_container", **server)
@@ -57,7 +74,7 @@ def test_containers_share_a_network_and_go_with_the_pod(pod, tmp_path):
     assert "lab:x:2000:student" in module("labrun_exec", **asked)["stdout"]
     assert module("labrun_container", **dict(server, env={"ANEW": "1"}))["changed"] is False
 
-    removed = four_steps(tmp_path / "state", "labrun_pod", keys=("actions",), state="absent", **own)
+    removed = four_steps(tmp_path / "state", state="absent", **own)
     assert removed["member_actions"] == {own["name"] + letter: ["delete"] for letter in ("-a", "-b")}
     assert not [path for path in (tmp_path / "state").iterdir() if not path.name.startswith("@")]
     assert str(tmp_path) not in Path("/proc/self/mounts").read_text()

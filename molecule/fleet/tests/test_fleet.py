@@ -7,4 +7,4 @@ testinfra_hosts = ["ansible://clients?force_ansible=True"]
 
 
 def test_the_page_came_from_the_web_host(host):
-    assert host.file("/srv/page").content_string == "molecule-web\n"
+    assert host.file("/srv/page").content_string.strip() == "molecule-web"

@@ -18,7 +18,7 @@ from ipaddress import IPv4Network
 
 from ..linux import netlink, trace
 from ..linux.errors import InvalidInput, KernelRefused, NotFound, OcilabError, WrongState
-from . import firewall, hosts, names
+from . import firewall, hosts, names, subnets
 from .plugins import Call, PluginFailed
 from .registry import Registry
 
@@ -54,6 +54,9 @@ def plan(container_id: str, root: str, wish: dict[str, Any]) -> list[dict[str, A
         entry["address"] = address and names.address(address, IPv4Network(own["subnet"]), own["gateway"])
         entry["plugins"] = [_plugin(plugin, is_way_out) for plugin in definition["plugins"]]
         _refuse_taken(entry)
+        if not any(link["name"] == entry["bridge"] for link in netlink.links()):
+            # Since the network was defined another may have taken its addresses, which the bridge would now hide.
+            subnets.refuse_overlap(IPv4Network(own["subnet"]), subnets.known(entry["bridge"]))
         result.append(entry)
     return result
 

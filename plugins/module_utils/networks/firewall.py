@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 _FORWARD = "/proc/sys/net/ipv4/ip_forward"
-# (table, chain, the rules that it always has) of the plugins firewall and portmap
+# (table, chain, the target of the rule that it always has, twice where two plugins made it at once) of the plugins
+# firewall and portmap
 _SHARED = (
-    ("filter", "CNI-FORWARD", 1),
-    ("filter", "CNI-ADMIN", 0),
-    ("nat", "CNI-HOSTPORT-DNAT", 0),
-    ("nat", "CNI-HOSTPORT-SETMARK", 1),
-    ("nat", "CNI-HOSTPORT-MASQ", 1),
+    ("filter", "CNI-FORWARD", "CNI-ADMIN"),
+    ("filter", "CNI-ADMIN", ""),
+    ("nat", "CNI-HOSTPORT-DNAT", ""),
+    ("nat", "CNI-HOSTPORT-SETMARK", "MARK"),
+    ("nat", "CNI-HOSTPORT-MASQ", "MASQUERADE"),
 )
 # Those that go together: the second and the later ones only where the first is unused.
 _GROUPS = (_SHARED[:2], _SHARED[2:])
@@ -65,7 +66,7 @@ def before() -> dict[str, Any]:
     chains = []
     for table in ("filter", "nat"):
         present = {rule[1] for rule in _rules(table) if rule[0] == "-N"}
-        chains += ["%s %s" % (table, chain) for name, chain, _count in _SHARED if name == table and chain in present]
+        chains += ["%s %s" % (table, chain) for name, chain, _target in _SHARED if name == table and chain in present]
     return {"ip_forward": files.read_text(_FORWARD), "chains": chains}
 
 
@@ -125,7 +126,7 @@ def sweep(cni_id: str, address: str) -> None:
             if rule[0] == "-A" and (any(mark in word for word in rule) or _is_about(rule, address)):
                 _change("-t", table, "-D", *rule[1:])
                 chains |= {rule[1], rule[-1]}
-        shared = {chain for _table, chain, _count in _SHARED}
+        shared = {chain for _table, chain, _target in _SHARED}
         for chain in sorted(chains):
             if chain.startswith("CNI-") and chain not in shared and ["-N", chain] in rules:
                 _change("-t", table, "-F", chain)
@@ -141,18 +142,23 @@ def restore(noted: dict[str, Any]) -> None:
     for group in _GROUPS:
         table = group[0][0]
         rules = _rules(table)
-        if any("%s %s" % (table, chain) in noted["chains"] for _table, chain, _count in group):
+        if any("%s %s" % (table, chain) in noted["chains"] for _table, chain, _target in group):
             continue
-        if any(_count(rules, chain) > usual for _table, chain, usual in group):
+        if any(_is_used(rules, chain, target) for _table, chain, target in group):
             continue
-        for _table, chain, _usual in group:
+        for _table, chain, _target in group:
             _remove_chain(table, chain, rules)
     if noted["ip_forward"] == "0" and not any(link["kind"] == "bridge" for link in netlink.links()):
         files.write(_FORWARD, b"0")
 
 
-def _count(rules: list[list[str]], chain: str) -> int:
-    return sum(rule[:2] == ["-A", chain] for rule in rules)
+def _is_used(rules: list[list[str]], chain: str, target: str) -> bool:
+    """Whether the chain has a rule that leads elsewhere than the one that it always has."""
+    return any(rule[:2] == ["-A", chain] and (not target or ["-j", target] != _jump(rule)) for rule in rules)
+
+
+def _jump(rule: list[str]) -> list[str]:
+    return rule[rule.index("-j") :][:2] if "-j" in rule else []
 
 
 def _remove_chain(table: str, chain: str, rules: list[list[str]]) -> None:
