@@ -70,13 +70,20 @@ def running(bundle, args=("/bin/sleep", "1000")):
 
 
 def ansible(inventory, *words, command="playbook", **environment):
-    """Run an Ansible command with the inventory, a dict in the shape of YAML's; its process."""
+    """Run an Ansible command with the inventory, a dict in the shape of YAML's; the result, with its pid."""
     own = dict(os.environ, ANSIBLE_NOCOLOR="1", ANSIBLE_STDOUT_CALLBACK="ansible.builtin.minimal", **environment)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "hosts.json"
         path.write_text(json.dumps(inventory))
         arguments = [sys.executable, "-m", "ansible", command, "-i", str(path), *words]
-        return subprocess.run(arguments, env=own, capture_output=True, text=True, timeout=300, check=False)
+        process = subprocess.Popen(arguments, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            stdout, stderr = process.communicate(timeout=300)
+        finally:
+            process.kill()
+        result = subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+        result.pid = process.pid
+        return result
 
 
 def hosts(name, root, **variables):

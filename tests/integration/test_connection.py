@@ -277,10 +277,6 @@ def connections_pids(pid):
     return found
 
 
-def attendants():
-    return {path.name for path in Path(attended.FOLDER).glob("*")} - {f"{os.getpid()}.socket"}
-
-
 @pytest.fixture
 def machine(bundle):
     """A running container with this machine's Python."""
@@ -299,6 +295,7 @@ TASKS = [
     {"ansible.builtin.assert": {"that": "script.stdout == 'one/two three'"}},
     {"ansible.builtin.fetch": {"src": "/tmp/a b'c", "dest": "{{ own }}/fetched", "flat": True}},
     {"ansible.builtin.command": {"cmd": "sleep 1"}, "async": 20, "poll": 1},
+    {"ansible.builtin.debug": {"msg": "{{ query('ansible.builtin.pipe', 'ls ' ~ folder) }}"}},
     {"ansible.builtin.meta": "reset_connection"},
     {"ansible.builtin.command": {"cmd": "id -un"}, "register": "who"},
     {"ansible.builtin.assert": {"that": "who.stdout == (ansible_user | default('root'))"}},
@@ -307,18 +304,19 @@ TASKS = [
 
 @pytest.mark.parametrize("variables", [{}, {"ansible_pipelining": False}, {"ansible_user": "student"}], ids=str)
 def test_a_playbook_runs_in_it(machine, tmp_path, variables):
-    before = attendants()
     playbook = tmp_path / "playbook.yml"
     playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": TASKS}]))
     (tmp_path / "script.sh").write_text('#!/bin/sh\nprintf "%s/%s" "$1" "$2"\n')
-    inventory = connections.hosts(machine.name, machine.state, own=str(tmp_path), **variables)
+    inventory = connections.hosts(machine.name, machine.state, own=str(tmp_path), folder=attended.FOLDER, **variables)
     result = connections.ansible(inventory, str(playbook))
     assert result.returncode == 0, result.stdout + result.stderr
     assert (tmp_path / "fetched").read_text() == "\u00fc\n"
-    deadline = time.monotonic() + 10
-    while attendants() - before and time.monotonic() < deadline:
+    assert f"{result.pid}.socket" in result.stdout  # there while it ran
+    left = Path(attended.FOLDER) / f"{result.pid}.socket"
+    deadline = time.monotonic() + 30
+    while left.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not attendants() - before
+    assert not left.exists()
 
 
 def test_raw_needs_no_python(lab):

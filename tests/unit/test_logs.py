@@ -33,6 +33,6 @@ def test_a_long_log_is_read_from_its_end(tmp_path, count):
 def test_a_line_longer_than_a_block(tmp_path):
     path = tmp_path / "log"
     part = b"a" * 16384
-    parts = b"".join(b"t stdout P %s\n" % part for _ in range(20))
+    parts = b"".join(b"t stdout P %s\n" % part for _part in range(20))
     path.write_bytes(b"t stdout F before\n" + parts + b"t stdout F end\n")
     assert texts(path, 1) == [("stdout", "a" * 16384 * 20 + "end")]
