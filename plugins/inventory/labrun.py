@@ -63,6 +63,7 @@ import os
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
+from ansible.plugins.loader import connection_loader
 from ansible.template import trust_as_template
 from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import container as life
 from ansible_collections.ocilab.hosts.plugins.module_utils.labrun.about import about
@@ -88,6 +89,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
 
     def parse(self, inventory, loader, path, cache=True):
         super().parse(inventory, loader, path, cache)
+        # Once here rather than by each task's own process.
+        connection_loader.get("ocilab.hosts.labrun", class_only=True)
         self._read_config_data(path)
         try:
             for name, variables, groups in self._containers():

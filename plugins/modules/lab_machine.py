@@ -183,10 +183,7 @@ def run(module):
     params = module.params
     folders = ("data_root", "root", "store", "layers", "network_config_dir")
     lab = labs.Lab(labs.Places(*(params[name] for name in folders)))
-    if params["name"] is None:
-        names = [present.name for present in lab.definitions()]
-    else:
-        names = list(dict.fromkeys(params["name"]))
+    names = lab.names() if params["name"] is None else list(dict.fromkeys(params["name"]))
     hosts = [definition(params, name) for name in names]
     state = params["state"]
     plans = [lab.plan(host, state) for host in hosts]

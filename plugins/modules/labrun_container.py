@@ -79,6 +79,12 @@ options:
     description: Labels. In the container's state they are annotations named C(ocilab.hosts.label.KEY).
     type: dict
     default: {}
+  pod:
+    description:
+      - The pod that the container is in, made by M(ocilab.hosts.labrun_pod); it has the pod's host name, network and
+        System V IPC then, and neither networks nor published ports nor a host name of its own.
+      - When the pod was started anew, so is the container.
+    type: str
   network_config_dir:
     description: Where networks are defined.
     type: path
@@ -195,7 +201,7 @@ def prepared(params, name):
     wanted = managed.Wanted(name, params["root"], params["data_root"], params["bundle"], params["stop_timeout"])
     if params["image"]:
         options = dict(arguments.bundle_options(params), **arguments.connected_options(params))
-        wanted.describe_image(params["image"], Store(params["store"]), params["layers"], options)
+        wanted.describe_image(params["image"], Store(params["store"]), params["layers"], options, params["pod"] or "")
     return wanted
 
 
@@ -207,9 +213,12 @@ def refuse_what_fits_one(params, names):
     ]
     if len(names) > 1 and single:
         raise InvalidInput("%s: only for one container by a call" % single[0])
-    connected = [key for key in ("networks", "published_ports", "volumes", "labels") if params[key]]
+    connected = [key for key in ("networks", "published_ports", "volumes", "labels", "pod") if params[key]]
     if connected and params["bundle"]:
         raise InvalidInput("%s: needs image; a bundle that exists is left as it is" % connected[0])
+    of_pod = [key for key in ("networks", "published_ports", "hostname") if params[key] and params["pod"]]
+    if of_pod:
+        raise InvalidInput("%s: is the pod's; give it to labrun_pod" % of_pod[0])
 
 
 def run(module):
@@ -246,6 +255,7 @@ def main():
         name={"type": "list", "elements": "str", "required": True},
         state={"type": "str", "choices": ["created", "started", "stopped", "absent"], "default": "started"},
         image={"type": "str"},
+        pod={"type": "str"},
         bundle={"type": "path"},
         explain={"type": "bool", "default": False},
         stop_timeout={"type": "float", "default": 10},

@@ -19,14 +19,18 @@ import many
 import memory
 import own_dockerd
 import pairs
+import tasks
 import workload
 from ansible_collections.ocilab.hosts.plugins.module_utils.comparison import statistics
 from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import command
 
+PYTHON = "/usr/bin/python3"
 ROUNDS = 80
 COMMAND_BAR = 1.0
 IN_PROCESS_BAR = 0.3
 MANY_BAR = 0.1
+TASK_ROUNDS = 40
+TASK_BAR = 1.1
 
 
 def verdict(value: float, limit: float) -> str:
@@ -51,14 +55,16 @@ def on_tmpfs():
 def starts(base: Path, labrun: str) -> bool:
     """Single starts, one against the other; whether both bars are held."""
     bundle = workload.make_bundle(base / "true", ["/bin/true"])
+    in_process = pairs.InProcess(PYTHON, base / "labrun", bundle)
     samples = pairs.measure(
         {
             "runc": pairs.Command("runc", base / "runc", bundle),
             "labrun run": pairs.Command(labrun, base / "labrun", bundle),
-            "labrun in-process": pairs.InProcess(base / "labrun", bundle),
+            "labrun in-process": in_process,
         },
         ROUNDS,
     )
+    in_process.close()
     print(f"{workload.PROGRAM} in {workload.BUNDLE}; {ROUNDS} rounds of one start each, and the ratios in each round:")
     held = True
     other = statistics.median(samples["runc"]) / 1e6
@@ -102,6 +108,19 @@ def hundred(base: Path) -> bool:
     return value <= MANY_BAR
 
 
+def connected(base: Path) -> bool:
+    """Tasks by the connection labrun against those by the connection local; whether the limit is held."""
+    samples = tasks.run(base / "tasks", TASK_ROUNDS)
+    held = True
+    for other in ("local", "local (pipelined)"):
+        value, low, high = pairs.ratio(samples["labrun"], samples[other])
+        held = held and value <= TASK_BAR
+        own, theirs = (statistics.median(samples[name]) / 1e6 for name in ("labrun", other))
+        times = f"{own:.0f} ms to {theirs:.0f} ms: {value:.2f} ({low:.2f}-{high:.2f})"
+        print(f"  a task by the connection labrun, and by {other}: {times}, {verdict(value, TASK_BAR)}")
+    return held
+
+
 def show_memory(what: str, private: int, pss: int) -> None:
     aim = "within" if pss <= memory.AIM_KIB else "above"
     print(f"  {what}: {private} KiB private, PSS {pss} KiB, {aim} the aim of {memory.AIM_KIB} KiB (a shim's)")
@@ -109,17 +128,18 @@ def show_memory(what: str, private: int, pss: int) -> None:
 
 def main() -> int:
     print(f"make bench: kernel {os.uname().release}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f},")
-    versions = [first_line("runc", "--version"), first_line("/usr/bin/python3", "--version")]
+    versions = [first_line("runc", "--version"), first_line(PYTHON, "--version")]
     if shutil.which("dockerd"):
         versions.append(first_line("dockerd", "--version"))
-    print("  " + ", ".join(versions) + f" (in-process: Python {sys.version.split()[0]})")
+    print("  " + ", ".join(versions))
     with on_tmpfs() as base:
         labrun = str(base / "command")
-        command.write_executable(labrun, "/usr/bin/python3")
+        command.write_executable(labrun, PYTHON)
         held = starts(base, labrun)
         waiting = memory.waiting_init(labrun, base / "labrun", base / "true")
         show_memory("the waiting init of `labrun create`", waiting["private"], waiting["pss"])
         held = hundred(base) and held
+        held = connected(base) and held
     return 0 if held else 1
 
 

@@ -14,8 +14,9 @@ INTRODUCTION = """\
 # Conformance
 
 What the validation programs of the [OCI runtime-tools](https://github.com/opencontainers/runtime-tools) say, each run
-by `tests/conformance/run RUNTIME SUITE_DIR`; this file is printed by `tests/conformance/table`. `error` is a program
-that ended without a verdict, mostly since the runtime refused its container.
+by `tests/conformance/run RUNTIME SUITE_DIR`; this file, up to its last section, is printed by
+`tests/conformance/table`. `error` is a program that ended without a verdict, mostly since the runtime refused its
+container.
 """
 
 # Why a program does not pass, by runtime; "*" is any. What is not listed is told in the program's own words.
@@ -60,7 +61,9 @@ REASONS: dict[str, dict[str, str]] = {
     "process_capabilities": {"*": "this host lacks a capability that the program asks for"},
     "process_capabilities_fail": {"*": STALE + "a capability that is not known is a warning now, not an error"},
     "process_rlimits": {"*": "the Go runtime of the program itself raises its soft RLIMIT_NOFILE before it looks"},
-    "start": {"*": "the program creates a container without `process`, and expects its `start` to succeed"},
+    "start": {
+        "*": "the program wants the `start` of a container without `process` to succeed, though its words want an error"
+    },
 }
 
 

@@ -217,7 +217,7 @@ def test_f02_a_hook_that_is_not_by_the_specification_is_refused_before_anything_
     hooks.add(kind).update(change)
     result = victim.create()
     assert_clear(result)
-    assert f"error running {kind} hook #0: " in result.stderr
+    assert f"hooks.{kind}[0]" in result.stderr
     assert hooks.log() == []
     assert victim.left() == []
 

@@ -257,6 +257,21 @@ def test_a_mapping_of_all_ids(bundle):
     assert "linux.uidMappings[0].size: an integer from 0 to 4294967295 is expected" in bundle.run().stderr
 
 
+def test_options_may_follow_the_operands(bundle):
+    """As in runc; but what follows exec's and ps's is for the program, and for ps(1)."""
+    bundle.config["process"]["args"] = ["/bin/sleep", "100"]
+    bundle.write()
+    assert bundle.labrun("run", bundle.name, "--detach", "--bundle", str(bundle.path), stdin=-3).returncode == 0
+    assert bundle.labrun("exec", bundle.name, "/bin/echo", "--detach", "-x").stdout == "--detach -x\n"
+    assert bundle.labrun("ps", bundle.name, "-o", "pid,args").stdout.count("sleep 100") == 1
+    assert bundle.labrun("update", bundle.name, "--pids-limit", "77").returncode == 0
+    assert bundle.labrun("kill", bundle.name, "KILL", "--all").returncode == 0
+    assert bundle.labrun("delete", bundle.name, "--force").returncode == 0
+    assert "unknown option --fast" in bundle.labrun("delete", bundle.name, "--fast").stderr
+    assert "too many arguments, from '--force' on" in bundle.labrun("delete", bundle.name, "--", "--force").stderr
+    bundle.assert_nothing_left()
+
+
 def test_unknown_words_of_the_command_line(bundle):
     assert "unknown option --speed" in bundle.labrun("run", "--speed", "x").stderr
     assert "No help topic for 'fly': it is no command" in bundle.labrun("fly", "-h").stderr

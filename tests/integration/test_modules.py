@@ -127,12 +127,15 @@ def test_a_monitor_becomes_small_and_stays_at_work(bundle, tmp_path):
 
 
 def test_several_containers_by_one_call(bundle, tmp_path):
-    """Each with a monitor and a log of its own; bad input among the names changes nothing."""
-    bundle.config["process"]["args"] = ["/bin/sh", "-c", "echo ran; exec sleep 100"]
-    bundle.write()
+    """Each with a monitor and a log of its own; bad input changes nothing, and check mode tells of it."""
     names = [f"{bundle.name}-{letter}" for letter in "abc"]
     places = {"root": str(tmp_path / "several"), "data_root": str(tmp_path / "data")}
     wanted = dict(places, bundle=str(bundle.path))
+    bundle.config["process"]["args"] = []
+    bundle.write()
+    assert "process.args: missing" in module("labrun_container", check=True, name=names, **wanted)["msg"]
+    bundle.config["process"]["args"] = ["/bin/sh", "-c", "echo ran; exec sleep 100"]
+    bundle.write()
     try:
         refused = module("labrun_container", name=[*names, "a/b"], **wanted)
         assert "container id" in refused["msg"]

@@ -576,6 +576,15 @@ def test_a_host_with_shared_mounts_keeps_them_and_gets_none(box, word):
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.parametrize(("word", "expected"), [("slave", ["master"]), ("rslave", ["master"]), ("private", [])])
+def test_a_slave_root_follows_a_host_with_shared_mounts(box, word, expected):
+    """As newer runcs have it (mounts_propagation_unsafe.bats)."""
+    box.config["linux"]["rootfsPropagation"] = word
+    box.config["process"]["args"] = ["/bin/cat", "/proc/self/mountinfo"]
+    result = on_a_shared_root(box, "LABRUN")
+    assert table(result.stdout)["/"].propagation == expected, result.stderr
+
+
 # --- /dev ---
 
 
@@ -910,3 +919,15 @@ def test_what_root_of_the_user_namespace_may_not_reach_is_named(box, host):
     said = refused(box)
     assert f"open the root filesystem {root}: permission denied (EACCES): root of the container's user" in said
     assert "chmod o+x" in said
+
+
+def test_a_source_with_mounts_below_it_in_a_user_namespace(box, host):
+    """The kernel refuses it to every runtime (user_namespaces(7)); the error says what to do."""
+    (host / "below").mkdir()
+    host_mount("-t", "tmpfs", "tmpfs", host / "below")
+    user_namespace(box)
+    os.chmod(host, 0o755)
+    add(box, "/bound", "none", host, "bind")
+    assert "may not uncover what is mounted below the source, use rbind" in refused(box)
+    box.config["mounts"][-1]["options"] = ["rbind"]
+    assert box.shell("cat /bound/file") == "content\n"

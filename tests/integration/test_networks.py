@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import shutil
 import socket
 import subprocess
@@ -70,9 +71,9 @@ def outside():
 
 def host(shared=True):
     """What a network may leave on the host; without shared, what goes only with the network is left out."""
-    words = () if shared else ("CNI-HOSTPORT", "CNI-FORWARD -o lr-", 'CNI-FORWARD"', "CNI-ADMIN")
+    words = () if shared else ("CNI-HOSTPORT", "published ports", 'CNI-FORWARD"', "CNI-ADMIN")
     rules = {}
-    for table in ("filter", "nat"):
+    for table in ("filter", "nat", "raw"):
         lines = run("iptables", "-t", table, "-S").splitlines()
         rules[table] = [line for line in lines if not any(word in line for word in words)]
     links = sorted(link["ifname"] for link in json.loads(run("ip", "-json", "link")))
@@ -281,6 +282,7 @@ def test_a_start_killed_at_any_time_is_undone(lab):
 
 
 def test_starts_at_the_same_time(lab):
+    before = host()
     lab.network("lab")
     children = []
     for name in "abcd":
@@ -297,6 +299,21 @@ def test_starts_at_the_same_time(lab):
     assert {entry["problem"] for entry in attached} == {""}
     for name in "abcd":
         assert all(lab.prefix + other in lab.hosts(name) for other in "abcd")
+    admin = ["CNI-FORWARD", "-m", "comment", "--comment", "CNI firewall plugin admin overrides", "-j", "CNI-ADMIN"]
+    run("iptables", "-A", *admin)  # what two plugins at once may leave twice
+    lab.close()
+    assert host() == before
+
+
+def test_addresses_that_another_has_taken_meanwhile_are_refused(lab):
+    lab.network("lab")
+    run("ip", "link", "add", "br-other", "type", "bridge")
+    run("ip", "address", "add", "10.231.0.1/24", "dev", "br-other")
+    run("ip", "link", "set", "br-other", "up")
+    with pytest.raises(errors.InvalidInput, match="of this host on br-other"):
+        lab.start("a", ["lab"])
+    run("ip", "link", "delete", "br-other")
+    lab.start("a", ["lab"])
 
 
 def test_a_plugin_that_fails_undoes_those_before(lab):
@@ -415,11 +432,13 @@ def test_the_plugins_are_explained(lab):
 def test_without_the_plugins_a_container_can_still_be_deleted(lab, monkeypatch):
     """As where a role has uninstalled them meanwhile."""
     network = lab.network("lab")
-    before = host(shared=False)
+    lab.start("stays", ["lab"])
+    before = host(shared=False), lab.leases("lab"), network.attached()
     lab.start("a", ["lab"], ["8080:80"])
-    monkeypatch.setattr(plugins, "PATHS", ("/nowhere",))
-    lab.delete("a")
-    assert (host(shared=False), lab.leases("lab"), network.attached()) == (before, [], [])
+    with monkeypatch.context() as patched:
+        patched.setattr(plugins, "PATHS", ("/nowhere",))
+        lab.delete("a")
+    assert (host(shared=False), lab.leases("lab"), network.attached()) == before
 
 
 def test_a_network_whose_users_were_lost_is_removed(lab):
@@ -435,6 +454,26 @@ def test_a_network_whose_users_were_lost_is_removed(lab):
     assert host() == before
     for path in Path("/sys/fs/cgroup").glob(f"*/labrun-{lab.prefix}a"):
         path.rmdir()
+
+
+def test_the_hosts_loopback_device_is_out_of_reach(lab):
+    """CVE-2020-8558: published ports need route_localnet, by which a neighbour sends to 127.0.0.1 of the host."""
+    lab.network("lab")
+    inside = f"--net=/proc/{lab.start('a', ['lab'], ['8080:80']).pid}/ns/net"
+    for words in (
+        "sysctl -q -w net.ipv4.conf.all.route_localnet=1",
+        "ip address flush dev lo",
+        "ip route add 127.0.0.0/8 via 10.231.0.1",
+    ):
+        run("nsenter", inside, *words.split())
+    with socket.create_server(("127.0.0.1", 9999)) as listener:
+        listener.settimeout(10)
+        attempt = ["nsenter", inside, "busybox", "nc", "-w", "2", "127.0.0.1", "9999"]
+        assert subprocess.run(attempt, input=b"", capture_output=True, timeout=30, check=False).returncode != 0
+        (rule,) = [line for line in host()[0]["raw"] if "published ports" in line]
+        run("iptables", "-t", "raw", "-D", *shlex.split(rule)[1:])
+        with subprocess.Popen([*attempt[:-4], "-w", "5", *attempt[-2:]], stdin=subprocess.DEVNULL):
+            listener.accept()[0].close()  # the control: it would be reached
 
 
 def test_what_others_use_stays(lab):

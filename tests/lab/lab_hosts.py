@@ -54,14 +54,18 @@ class Lab:
 
     def begin(self, **arguments):
         """What bring() does, begun in a process of its own, to be killed in the midst of it."""
-        return subprocess.Popen(self._command(arguments), stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen(self._bringing(arguments), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
-    def _command(self, arguments):
+    def command(self, names=None, state="started", **arguments):
+        """The command line of bring()."""
+        return self._bringing(dict(arguments, name=names, state=state))
+
+    def _bringing(self, arguments):
         return [sys.executable, "-c", _BRING, json.dumps(dict(self.places, **arguments))]
 
     def bring(self, names=None, state="started", **arguments):
         """What the module does, without Ansible; the machines as it returns them."""
-        command = self._command(dict(arguments, name=names, state=state))
+        command = self.command(names, state, **arguments)
         result = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         assert result.returncode == 0, result.stdout + result.stderr
         return json.loads(result.stdout.splitlines()[-1])
@@ -108,7 +112,7 @@ given = json.loads(sys.argv[1])
 lab = labs.Lab(labs.Places(given.pop("data_root"), given.pop("root"), networks=given.pop("network_config_dir")))
 names, state = given.pop("name"), given.pop("state")
 if names is None:
-    names = [found.name for found in lab.definitions()]
+    names = lab.names()
 hosts = [labs.Definition(name, **given) for name in names]
 done = lab.carry_out(hosts, state, 20, None, lambda line: print(line, flush=True))
 print(json.dumps([dict(lab.state(host.name), actions=actions) for host, actions in zip(hosts, done)]))

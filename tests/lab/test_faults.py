@@ -83,7 +83,7 @@ def test_lab_up_killed_in_the_midst_is_mended(clean_lab, moment_s):
     traces = lab.traces()
     lab.bring(state="absent")
     assert traces.left() == {}
-    assert sorted(path.name for path in (lab.data / "lab").iterdir()) == ["@base", "lock"]
+    assert sorted(path.name for path in (lab.data / "lab").iterdir()) == ["@base", "@lock"]
 
 
 @pytest.mark.parametrize("moment_s", [0.0, 0.2, 0.8])
@@ -93,7 +93,7 @@ def test_lab_up_killed_in_the_midst_is_removed(clean_lab, moment_s):
     kill_at(lab, moment_s, name=names, state="started")
     lab.bring(state="absent")
     assert lab.traces().left() == {}
-    assert sorted(path.name for path in (lab.data / "lab").iterdir()) == ["@base", "lock"]
+    assert sorted(path.name for path in (lab.data / "lab").iterdir()) == ["@base", "@lock"]
 
 
 def test_a_killed_build_of_a_root_filesystem_leaves_nothing(clean_lab, tmp_path):
@@ -113,7 +113,7 @@ def test_a_killed_build_of_a_root_filesystem_leaves_nothing(clean_lab, tmp_path)
     assert left
     lab.bring(**dict(places, names=[name], state="absent"))
     assert [path.name for path in (tmp_path / "lab" / "@base").iterdir()] == ["lock"]
-    assert sorted(path.name for path in (tmp_path / "lab").iterdir()) == ["@base", "lock"]
+    assert sorted(path.name for path in (tmp_path / "lab").iterdir()) == ["@base", "@lock"]
     assert str(tmp_path) not in open("/proc/self/mounts").read()
 
 
@@ -122,3 +122,20 @@ def wait_until(condition, limit_s=30):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+def test_another_container_of_the_name_is_left_alone(clean_lab, bundle):
+    lab = clean_lab
+    (name,) = lab.names[:1]
+    bundle.config["process"]["args"] = ["/bin/sleep", "600"]
+    bundle.write()
+    bundle.state = lab.root  # where the fixture deletes what it has made
+    made = bundle.labrun("create", "--bundle", str(bundle.path), name)
+    assert made.returncode == 0, made.stderr
+    process = lab.begin(name=[name], state="started")
+    process.stdout.read()
+    assert process.wait() == 1
+    lab.bring(state="absent")
+    assert '"status": "created"' in bundle.labrun("state", name).stdout
+    assert bundle.labrun("delete", "--force", name).returncode == 0
+    assert lab.bring([name])[0]["status"] == "running"

@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
+import string
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -107,3 +110,34 @@ rm -rf /var/lib/docker/x; ln -s {canary} /var/lib/docker/x; ln -s {canary} /var/
     assert stat.S_IMODE(after.st_mode) == 0o640
     assert (after.st_ino, after.st_mtime_ns) == (state.st_ino, state.st_mtime_ns)
     assert sorted(path.name for path in canary.iterdir()) == ["file"]
+
+
+MOUNTS = """\
+set -e
+for place in /mnt/one /var/lib/docker/one; do mkdir $place; mount -t tmpfs one $place; done
+"""
+IN_SHARED = """\
+set -e
+$UP
+cat /proc/self/mountinfo >$FOLDER/before
+$EXEC
+diff $FOLDER/before /proc/self/mountinfo
+"""
+
+
+def test_its_mounts_do_not_show_where_the_hosts_are_shared(lab, tmp_path):
+    """As systemd has them on a host; here in a mount namespace of its own, and without a network."""
+    name = lab.names[4]
+    variables = dict(
+        FOLDER=str(tmp_path),
+        UP=shlex.join(lab.command([name], network="")),
+        EXEC=shlex.join([str(lab.labrun_path), "--root", str(lab.root), "exec", name, "sh", "-c", MOUNTS]),
+    )
+    script = string.Template(IN_SHARED).substitute(variables)
+    command = ["unshare", "--mount", "--propagation", "shared", "sh", "-c", script]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert lab.shell(name, "grep -c ' one ' /proc/self/mountinfo; ls /sys/class/net").split() == ["2", "lo"]
+    finally:
+        lab.bring([name], "absent")

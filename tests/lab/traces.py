@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 
@@ -49,11 +50,9 @@ class Traces:
         return {line for line in lines if any(mark in line for mark in self.marks)}
 
     def _cgroups(self):
+        wanted = {f"labrun-{name}" for name in self.marks[:5]}
         return {
-            str(path)
-            for name in self.marks[:5]
-            for path in Path("/sys/fs/cgroup").glob(f"**/labrun-{name}")
-            if path.is_dir()
+            f"{folder}/{name}" for folder, names, _files in os.walk("/sys/fs/cgroup") for name in wanted & set(names)
         }
 
     def _rules(self):
@@ -84,8 +83,19 @@ class Traces:
             if f" {bridge}: " in line or f"master {bridge} " in line
         }
 
-    def left(self):
-        """What of it is there now, by kind; empty when nothing is."""
+    def left(self, patience_s=10):
+        """What of it is there now, by kind; empty when nothing is.
+
+        A monitor may end some time after its container, and the kernel clears up after a process in its own time.
+        """
+        deadline = time.monotonic() + patience_s
+        while True:
+            found = self._left()
+            if not found or set(found) - {"processes", "namespaces", "links"} or time.monotonic() > deadline:
+                return {kind: [_described(kind, thing) for thing in things] for kind, things in found.items()}
+            time.sleep(0.1)
+
+    def _left(self):
         now = Traces(self.lab)
         links = {line.split()[1].split("@")[0].rstrip(":") for line in lines_of("ip", "-o", "link", "show")}
         found = {
@@ -101,8 +111,17 @@ class Traces:
 
 
 def _members(group):
-    for procs in [Path(group, "cgroup.procs"), *Path(group).glob("**/cgroup.procs")]:
+    for folder, _names, _files in os.walk(group):
         try:
-            yield from (int(word) for word in procs.read_text().split())
+            yield from (int(word) for word in Path(folder, "cgroup.procs").read_text().split())
         except OSError:
-            pass
+            pass  # it is gone
+
+
+def _described(kind, thing):
+    if kind != "processes":
+        return thing
+    try:
+        return thing, Path(f"/proc/{thing}/cmdline").read_bytes()
+    except OSError:
+        return thing, b"ended meanwhile"

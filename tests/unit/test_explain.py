@@ -23,7 +23,7 @@ def dotted(node):
 def first_arguments(*functions):
     """(file, first argument or None where it is no constant) of each call of one of the functions."""
     found = []
-    for folder in ("linux", "labrun"):
+    for folder in ("linux", "networks", "labrun"):
         for path in sorted((SOURCES / folder).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Call) and dotted(node.func) in functions:

@@ -27,7 +27,7 @@ from _signal import signal as set_signal
 
 from ..linux import processes, sockets, syscalls
 from ..linux.errors import InvalidInput, OcilabError
-from . import execute, opening, users
+from . import execute, opening, running
 from .container import Container
 from .create import Settings
 
@@ -104,19 +104,13 @@ def _attend(connection: socket.socket) -> None:
 
 def _answer(connection: socket.socket, wanted: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
     container = Container(wanted["container"], wanted["root"])
-    pid = container.pid  # raises NotFound
-    changes: dict[str, Any] = {}
-    if wanted["user"] and pid:
-        changes["user"] = users.of_container(wanted["user"], container.id, pid)
-    described = execute.process_for(container, wanted.get("args") or ["/"], changes)
-    if wanted["user"]:
-        described["env"] = [item for item in described.get("env") or [] if not item.startswith("HOME=")]
+    process = running.described(container, wanted.get("args") or ["/"], {}, wanted["user"], None)
     if wanted["do"] == "open":
         path = os.fsencode(wanted["path"])
-        return {"opened": True}, [opening.open_file(container, described, path, wanted["writing"])]
+        return {"opened": True}, [opening.open_file(container, process, path, wanted["writing"])]
     if len(fds) != 3:
         raise InvalidInput("exec: %d open files came with the request, 3 are expected" % len(fds))
-    pid = execute.execute(container, described, Settings(stdio=fds), _ignore, _ignore)
+    pid = execute.execute(container, process, Settings(stdio=fds), _ignore, _ignore)
     for fd in fds:
         os.close(fd)
     fds.clear()

@@ -30,6 +30,8 @@ DEFAULT_ROOT = "/var/lib/labrun/bundles"
 IMAGE_ANNOTATION = "ocilab.hosts.image"
 VOLUMES_ANNOTATION = "ocilab.hosts.volumes"  # names of volumes, joined by commas
 LABEL_ANNOTATION = "ocilab.hosts.label."
+MEMBER_ANNOTATION = "ocilab.hosts.pod"  # of a container: its pod's id
+POD_ANNOTATION = "ocilab.hosts.pod.namespaces"  # of a pod's own container: the kinds that its containers share
 NETWORKS_ANNOTATION = "ocilab.hosts.networks"  # what networks/attachment.py's plan() is to be given, as JSON
 FILES = ("hosts", "resolv.conf")
 
@@ -101,10 +103,14 @@ def connect(result: dict[str, Any], networks: dict[str, Any]) -> None:
     taken = {item["destination"] for item in result["mounts"]}
     for name in FILES:
         if "/etc/" + name not in taken:
-            source = os.path.join(os.path.dirname(networks["hosts"]), name)
-            # private: what the container mounts on it is not to show on the host, where its mounts are shared
-            bind = {"destination": "/etc/" + name, "type": "bind", "source": source, "options": ["bind", "private"]}
-            result["mounts"].append(bind)
+            result["mounts"].append(own_file(os.path.dirname(networks["hosts"]), name))
+
+
+def own_file(bundle: str, name: str) -> dict[str, Any]:
+    """The mount of one of a bundle's FILES, whose path is given, in place of the file of that name in /etc."""
+    source = os.path.join(bundle, name)
+    # private: what the container mounts on it is not to show on the host, where its mounts are shared
+    return {"destination": "/etc/" + name, "type": "bind", "source": source, "options": ["bind", "private"]}
 
 
 def _limit(resources: dict[str, Any], options: dict[str, Any]) -> None:

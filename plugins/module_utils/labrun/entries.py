@@ -43,6 +43,7 @@ _HINTS = {
     ("overlay", errno.EINVAL): "an overlay on an overlay may be refused; use a directory on another file system",
     ("bind", errno.EPERM): "the mount is locked in this user namespace: what restricts it cannot be taken away",
     ("bind", errno.ENOTDIR): "the destination, or something above it, is a file or a link that leads nowhere",
+    ("bind", errno.EINVAL): "where a user namespace may not uncover what is mounted below the source, use rbind",
     ("bind", errno.ENOSYS): "options for a whole tree (rro ...) need Linux 5.12",
     ("", errno.ENODEV): "it needs a type, or the option bind",
     ("none", errno.ENODEV): "it needs a type, or the option bind",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import deque
 
-from ..images.store import Image, Store
+from ..images.store import Store
 from ..linux import trace
 from ..linux.errors import InvalidInput, NotFound, OcilabError
 from . import bundle as bundles
@@ -21,7 +21,7 @@ from .state import check_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterator
+    from typing import Any, Callable, Iterator
 
 
 class Wanted:
@@ -34,37 +34,56 @@ class Wanted:
         self.bundle_path = bundle or self.own_bundle.path
         self.log_path = os.path.join(data_root, "logs", container_id + ".log")
         self.stop_timeout_s = stop_timeout_s
-        self.image: Image | None = None
+        self.is_pod = False
+        self.make_bundle: Callable[[], None] | None = None  # where the bundle is the container's own
         self.config: dict[str, Any] = {}
         self.networks: dict[str, Any] = {}
         self.volumes_root = os.path.join(data_root, "volumes")
         self.volumes: list[dict[str, Any]] = []
         self.made_volumes: list[Any] = []
 
-    def describe_image(self, name: str, store: Store, layers_root: str, options: dict[str, Any]) -> None:
-        """Take the image and the options of labrun/bundle.py. Raises NotFound, InvalidInput.
+    def describe_image(
+        self, name: str, store: Store, layers_root: str, options: dict[str, Any], pod_name: str = ""
+    ) -> None:
+        """Take the image and the options of labrun/bundle.py. Raises NotFound, InvalidInput, WrongState.
 
         Of networks only config_dir, networks and ports are given, as networks/attachment.py's plan() explains them; of
         volumes what volumes/volume.py's parse() gives.
         """
-        path = self.own_bundle.path
-        if options.get("networks"):
-            self.networks = dict(options["networks"], hosts=os.path.join(path, "hosts"))
-            options = dict(options, networks=self.networks, hostname=options.get("hostname") or self.container.id)
+        options = self._connected(options)
         if options.get("volumes"):
             from . import filled_volumes
 
             self.volumes = filled_volumes.described(options["volumes"], self.volumes_root)
             options = dict(options, volumes=self.volumes)
-        self.own_bundle, self.image, self.config = bundles.prepare(path, name, store, options)
-        self.store = store
-        self.layers_root = layers_root
+        own, image, self.config = bundles.prepare(self.own_bundle.path, name, store, options)
+        if pod_name:
+            from . import pod
+
+            self.config = pod.join(self.config, pod_name, self.container.folder.root)
+        self.make_bundle = lambda: own.create(image, store, layers_root, self.config)
+
+    def describe_pod(self, options: dict[str, Any], data_root: str) -> None:
+        """Be a pod's own container, with the options of labrun/pod.py; networks as for describe_image()."""
+        from . import pause, pod
+
+        self.is_pod = True
+        self.config = pod.describe(self.container.id, self._connected(options))
+        pods = os.path.join(data_root, "pods")
+        self.make_bundle = lambda: self.own_bundle.put(self.config, lambda: [pause.folder(pods)])
+
+    def _connected(self, options: dict[str, Any]) -> dict[str, Any]:
+        if not options.get("networks"):
+            return options
+        self.networks = dict(options["networks"], hosts=os.path.join(self.own_bundle.path, "hosts"))
+        hostname = options.get("hostname") or self.container.id[:64]  # as long as sethostname(2) allows
+        return dict(options, networks=self.networks, hostname=hostname)
 
     def differs(self) -> bool:
         """Whether the present container is another one than the one that is wanted."""
         if os.path.realpath(self.bundle_path) != self.container.folder.load()["bundle"]:
             return True
-        return self.image is not None and self.own_bundle.config() != self.config
+        return self.make_bundle is not None and self.own_bundle.config() != self.config
 
     def shown(self) -> dict[str, Any]:
         """The container's state with log_path and exit_code; {} when there is none."""
@@ -80,9 +99,14 @@ class Wanted:
 def plan(wanted: Wanted, state: str) -> list[str]:
     """The actions that bring the container into the state: delete, create, start, stop; [] when it is in it.
 
-    Raises NotFound, and what is wrong with the bundle of one that is to be created: InvalidInput, Unsupported.
+    Raises NotFound, InvalidInput for a pod where a container is meant or the other way round, and what is wrong with
+    the bundle of one that is to be created: InvalidInput, Unsupported.
     """
-    status = wanted.shown().get("status", "")
+    present = wanted.shown()
+    status = present.get("status", "")
+    if status and wanted.is_pod != (bundles.POD_ANNOTATION in present.get("annotations", {})):
+        one, other = ("container", "pod") if wanted.is_pod else ("pod", "container")
+        raise InvalidInput("%s %s: is a %s; use the module labrun_%s" % (other, wanted.container.id, one, one))
     if state == "absent":
         return ["delete"] if status or wanted.own_bundle.config() is not None else []
     if state == "stopped":
@@ -90,11 +114,11 @@ def plan(wanted: Wanted, state: str) -> list[str]:
             raise NotFound("container %s: does not exist, so that it cannot be stopped" % wanted.container.id)
         return [] if status == "stopped" else ["stop"]
     path = os.path.join(os.path.realpath(wanted.bundle_path), "config.json")
-    if wanted.image is None and not os.path.exists(path):
+    if wanted.make_bundle is None and not os.path.exists(path):
         raise InvalidInput("bundle %s: there is no config.json in it" % wanted.bundle_path)
     if status and not (wanted.differs() or status == "creating" or (state == "started" and status == "stopped")):
         return ["start"] if state == "started" and status == "created" else []
-    if wanted.image is None:
+    if wanted.make_bundle is None:
         creation.read_config(path, lambda _told: None)
     anew = ["create", "start"] if state == "started" else ["create"]
     if wanted.networks:
@@ -186,13 +210,13 @@ def _delete(wanted: Wanted, keep_bundle: bool) -> None:
     if wanted.container.folder.exists():
         wanted.container.stop(wanted.stop_timeout_s)
         wanted.container.delete(force=True)
-    if not keep_bundle or wanted.image is None:
+    if not keep_bundle or wanted.make_bundle is None:
         wanted.own_bundle.remove()
 
 
 def _create(wanted: Wanted, run: bool, explain: bool) -> monitor.Start:
-    if wanted.image is not None:
-        wanted.own_bundle.create(wanted.image, wanted.store, wanted.layers_root, wanted.config)
+    if wanted.make_bundle is not None:
+        wanted.make_bundle()
     try:
         folder = wanted.container.folder
         if wanted.volumes:
@@ -212,5 +236,5 @@ def _remove_half_made(wanted: Wanted) -> None:
         from . import filled_volumes
 
         filled_volumes.discard(wanted.made_volumes, wanted.container.folder.root)
-    if wanted.image is not None:
+    if wanted.make_bundle is not None:
         wanted.own_bundle.remove()

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
-"""The command line's grammar, as runc's: options before operands, --name VALUE or --name=VALUE, one dash or two.
+"""The command line's grammar, as runc's: --name VALUE or --name=VALUE, one dash or two, before and after operands.
 
 argparse would be the library for it, and costs a start of labrun 5 ms, a fifth of its time.
 """
@@ -14,6 +14,9 @@ from ..linux.errors import InvalidInput
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+
+_STOPPING = ("labrun", "exec", "ps")  # a command's words, a program's, and those of ps(1)
 
 
 class Command:
@@ -81,13 +84,22 @@ class Parsed:
 
 
 def parse(command: Command, arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """(options, the words after them). An option that may be repeated has a list. Raises InvalidInput."""
+    """(options, the other words). An option that may be repeated has a list. Raises InvalidInput.
+
+    Behind the first operand of _STOPPING all words are somebody else's.
+    """
     options: dict[str, Any] = {}
     rest = list(arguments)
-    while rest and rest[0].startswith("-") and rest[0] != "-":
+    words: list[str] = []
+    while rest:
         word = rest.pop(0)
         if word == "--":
             break
+        if word == "-" or not word.startswith("-"):
+            words.append(word)
+            if command.name in _STOPPING:
+                break
+            continue
         name, equals, value = word.partition("=")
         name = _long_name(command, name)
         if command.takes_value(name):
@@ -101,7 +113,7 @@ def parse(command: Command, arguments: list[str]) -> tuple[dict[str, Any], list[
                 options[name] = value
         elif name == "--no-new-privs" or value not in ("false", "0"):
             options[name] = value not in ("false", "0")
-    return options, rest
+    return options, words + rest
 
 
 def _long_name(command: Command, name: str) -> str:

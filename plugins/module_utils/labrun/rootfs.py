@@ -135,7 +135,7 @@ def _isolate(plan: Any, propagation: str | None) -> int:
     if own:
         _set_all(mounts.PROPAGATION[propagation] if propagation else _SLAVE)
         if propagation:
-            _make_parent_private(path)
+            _detach_parent(path, _SLAVE if mounts.PROPAGATION[propagation] & syscalls.MS_SLAVE else _PRIVATE)
     try:
         target_fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
@@ -160,15 +160,17 @@ def _set_all(flags: int) -> None:
         raise KernelRefused("mount", "/ as rslave", error.errno, hint if error.errno == errno.EINVAL else "") from None
 
 
-def _make_parent_private(path: bytes) -> None:
-    """The mount that rootfs lies on: were it shared, the container's root would be mounted on the host as well."""
+def _detach_parent(path: bytes, flags: int) -> None:
+    """The mount that rootfs lies on: were it shared, the container's root would be mounted on the host as well. Of a
+    slave the root becomes one, too: what is mounted on the host later is seen in it.
+    """
     while True:
         try:
-            syscalls.mount(b"", path, b"", syscalls.MS_PRIVATE)
+            syscalls.mount(b"", path, b"", flags & ~syscalls.MS_REC)
             return
         except OSError as error:
             if error.errno != errno.EINVAL or path == b"/":  # EINVAL: path is no mount
-                raise KernelRefused("mount", "%s as private" % os.fsdecode(path), error.errno) from None
+                raise KernelRefused("mount", "%s as private or slave" % os.fsdecode(path), error.errno) from None
         path = path.rpartition(b"/")[0] or b"/"
 
 

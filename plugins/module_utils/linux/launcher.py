@@ -19,7 +19,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from . import syscalls
+from . import elf, syscalls
 from .errors import KernelRefused, Unsupported
 
 _ADD_SEALS = 1033  # fcntl(2), F_ADD_SEALS
@@ -27,7 +27,6 @@ _SEALS = 0xF  # SEAL, SHRINK, GROW, WRITE
 _MFD_ALLOW_SEALING = 2
 _MFD_EXEC = 0x10  # Linux 6.3; before, every memfd was executable
 _EINVAL = 22
-_BASE = 0x10000000
 
 # The launcher is executed as [path, argv[0], ...] with the program's environment, and does this:
 #
@@ -58,14 +57,13 @@ _CODE = {
     # cmp %ecx,%eax; je 6f; lea (%rsi,%rdx),%rbx; jmp 4b; 6: mov report(%rip),%edi; mov $1,%eax; syscall
     # 5: mov $1,%edi; mov $231,%eax; syscall; .balign 8
     "x86_64": (
-        62,
         "8b3de2000000be02000000ba01000000b8480000000f0585c00f88bc000000bf04000000"
         "31f6b89d0000000f05488d1dcc000000488b034885c07820488b7b08488b7310488b5318"
         "4531d24531c04883c3200f0585c079dc31c0eb548b3d8e00000085ff782ebe02000000ba"
         "01000000b8480000000f0585c078608b3d6f000000488d7424f0ba0100000031c00f0583"
         "f8017547488b0424488b7c2408488d742410488d54c410b83b0000000f05f7d8488b1d41"
         "0000008b0b8b5304488d730885c9740a39c87406488d1c16ebe98b3d14000000b8010000"
-        "000f05bf01000000b8e70000000f0590",
+        "000f05bf01000000b8e70000000f0590"
     ),
     # ldr w0,report; mov x1,#2; mov x2,#1; mov x8,#25; svc #0; tbnz w0,#31,5f; mov x0,#4; mov x1,#0; mov x8,#167; svc #0
     # adr x19,calls; mov x3,#0; mov x4,#0
@@ -76,23 +74,18 @@ _CODE = {
     # 3: ldr x5,table; 4: ldp w6,w2,[x5]; add x1,x5,#8; cbz w6,6f; cmp w6,w4; b.eq 6f; add x5,x1,x2; b 4b
     # 6: ldr w0,report; mov x8,#64; svc #0; 5: mov x0,#1; mov x8,#94; svc #0; .balign 8
     "aarch64": (
-        183,
         "00070018410080d2220080d2280380d2010000d40006f837800080d2010080d2e81480d2"
         "010000d493060010030080d2040080d2680240a9e800f8b7610a41a973820091010000d4"
         "60ffff360400805216000014a0040018a001f837410080d2220080d2280380d2010000d4"
         "4003f837c0030018e14300d1220080d2e80780d2010000d41f0400f161020054e30340f9"
         "e00740f9e1430091220c038ba81b80d2010000d4e403004b45020058a6084029a1200091"
         "a6000034df00046b600000542500028bfaffff17c0000018080880d2010000d4200080d2"
-        "c80b80d2010000d4",
+        "c80b80d2010000d4"
     ),
 }
 # What the launcher itself calls before the program runs: a filter that refuses one of these must let it pass.
 CALLS = ("execveat", "fcntl", "prctl", "capset")
 _END = (1 << 64) - 1
-
-
-def _number(value: int, size: int) -> bytes:
-    return value.to_bytes(size, "little")
 
 
 def _image(
@@ -102,29 +95,24 @@ def _image(
     calls: list[tuple[int, int | bytes, int | bytes, int]],
     wait_fd: int,
 ) -> bytes:
-    """The launcher as an ELF file (elf(5)) of one segment, which can be read and executed."""
-    machine, code = _CODE[syscalls.machine]
-    start = 64 + 56  # the two headers
-    table = b"".join([_number(number, 4) + _number(len(text), 4) + text for number, text in texts.items()])
-    table += _number(0, 4) + _number(len(otherwise), 4) + otherwise
-    before = start + len(code) // 2 + 24 + 32 * len(calls) + 8
+    """The launcher as a file."""
+    code = bytes.fromhex(_CODE[syscalls.machine])
+    number = elf.number
+    table = b"".join([number(found, 4) + number(len(text), 4) + text for found, text in texts.items()])
+    table += number(0, 4) + number(len(otherwise), 4) + otherwise
+    before = elf.ADDRESS + len(code) + 24 + 32 * len(calls) + 8
     data = b""
     listed = b""
     for call in calls:
         for word in call:
             if isinstance(word, bytes):
-                listed += _number(_BASE + before + len(data), 8)
+                listed += number(before + len(data), 8)
                 data += word.ljust(-len(word) // 8 * -8, b"\0")
             else:
-                listed += _number(word, 8)
-    files = _number(report_fd, 8) + wait_fd.to_bytes(8, "little", signed=True)
-    addresses = files + _number(_BASE + before + len(data), 8)
-    content = bytes.fromhex(code) + addresses + listed + _number(_END, 8) + data + table
-    size = start + len(content)
-    header = b"\x7fELF\x02\x01\x01" + bytes(9) + _number(2, 2) + _number(machine, 2) + _number(1, 4)
-    header += _number(_BASE + start, 8) + _number(64, 8) + bytes(12) + _number(64, 2) + _number(56, 2) + _number(1, 8)
-    segment = _number(1, 4) + _number(5, 4) + bytes(8) + 2 * _number(_BASE, 8) + 2 * _number(size, 8)
-    return header + segment + _number(0x10000, 8) + content
+                listed += number(word, 8)
+    files = number(report_fd, 8) + wait_fd.to_bytes(8, "little", signed=True)
+    addresses = files + number(before + len(data), 8)
+    return elf.image(code + addresses + listed + number(_END, 8) + data + table, syscalls.machine)
 
 
 def prepare(

@@ -16,7 +16,7 @@ from ..images.store import Store
 from ..labrun import bundle as bundles
 from ..labrun import container as life
 from ..labrun import monitor
-from ..linux.errors import NotFound, OcilabError
+from ..linux.errors import AlreadyExists, NotFound, OcilabError
 from . import guest, system
 from .base import Bases, Recipe
 
@@ -36,7 +36,9 @@ class ContainerHost:
 
     BOOT_TIMEOUT_S = 120.0  # 2 s on an idle host
 
-    def __init__(self, definition: Definition, folder: str, places: Places, bases: Bases, network: LabNetwork) -> None:
+    def __init__(
+        self, definition: Definition, folder: str, places: Places, bases: Bases, network: LabNetwork | None
+    ) -> None:
         self.definition = definition
         self.network = network
         self.places = places
@@ -51,16 +53,17 @@ class ContainerHost:
         self._start: monitor.Start | None = None
 
     def source(self) -> str:
-        """What create() will build on, for the definition: the base's name; '' for an image, which is there."""
-        return "" if self.definition.image else self._recipe().name()
+        """The base's name; '' for an image, which has to be there. Raises NotFound, InvalidInput."""
+        if self.definition.image:
+            Store(self.places.store).get(self.definition.image)
+            return ""
+        return self._recipe().name()
 
     def _recipe(self) -> Recipe:
         return Recipe(self.definition.release, self.definition.packages, self.definition.mirror)
 
     def create(self, progress: Progress) -> None:
-        if self.definition.image:
-            Store(self.places.store).get(self.definition.image)
-        else:
+        if not self.definition.image:
             self.bases.get(self._recipe(), progress)
         self.remove()  # what a creation that was cut short has left
         before = os.umask(0o022)
@@ -78,11 +81,16 @@ class ContainerHost:
         return layers.unpack(store, store.get(self.definition.image), self.places.layers)
 
     def start(self) -> None:
+        if not self._is_ours():
+            message = (
+                "lab host %s: there is another container of that name; delete it, or give the lab host another name"
+            )
+            raise AlreadyExists(message % self.definition.name)
         self.container.delete(force=True)  # what a run before has left; nothing where there is none
         self._listen()
         config = system.config(self.definition.name, self._notify, self.own, self._resources())
         config["annotations"][bundles.LABEL_ANNOTATION + "lab_host"] = self.definition.name
-        if self.definition.network:
+        if self.network:
             networks = self.network.wish(os.path.join(self.bundle.path, "hosts"))
             bundles.connect(config, networks)
         self.bundle.put(config, self._lower)
@@ -134,10 +142,20 @@ class ContainerHost:
         )
         return OcilabError(message % (name, name))
 
+    def _is_ours(self) -> bool:
+        """Whether the container of that name, if there is one, is the lab host: a person may have made another."""
+        try:
+            bundle = self.container.folder.load()["bundle"]
+        except NotFound:
+            return True
+        return not bundle or os.path.realpath(bundle) == os.path.realpath(self.bundle.path)
+
     def status(self) -> str:
         try:
             status: str = self.container.state()["status"]
         except NotFound:
+            return "stopped"
+        if not self._is_ours():
             return "stopped"
         if status in ("creating", "created"):
             return "starting"
@@ -152,12 +170,14 @@ class ContainerHost:
 
     def stop(self, timeout_s: float) -> None:
         try:
-            self.container.stop(timeout_s)
+            if self._is_ours():
+                self.container.stop(timeout_s)
         except NotFound:
             pass
 
     def remove(self) -> None:
-        self.container.delete(force=True)
+        if self._is_ours():
+            self.container.delete(force=True)
         self.bundle.remove()
         for path in (self._notify, self._ready, self.log):
             if os.path.lexists(path):
@@ -166,7 +186,7 @@ class ContainerHost:
             shutil.rmtree(self.own)
 
     def address(self) -> str:
-        return self.network.address(self.definition.name) if self.definition.network else ""
+        return self.network.address(self.definition.name) if self.network else ""
 
     def vars(self) -> dict[str, Any]:
         found = {

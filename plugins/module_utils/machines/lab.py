@@ -37,6 +37,10 @@ _NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 _MADE_OF = ("backend", "release", "packages", "mirror", "image")
 
 
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= 63 and not set(text) - _NAME and text[0] != "-" != text[-1]
+
+
 class Places:
     """Folders: data_root of the lab's data, root of containers' state, store and layers of images, networks."""
 
@@ -77,7 +81,7 @@ class Definition:
         source: str = "",
         complete: bool = False,
     ) -> None:
-        if not 0 < len(name) <= 63 or set(name) - _NAME or name[0] == "-" or name[-1] == "-":
+        if not _is_name(name):
             message = "lab host %r: a host name of a-z, 0-9 and '-' within is expected, of 63 characters at most"
             raise InvalidInput(message % name)
         if backend not in BACKENDS:
@@ -121,13 +125,18 @@ class Lab:
     def _folder(self, name: str) -> str:
         return os.path.join(self.places.lab, name)
 
+    def names(self) -> list[str]:
+        """Of all lab hosts, sorted, those too of which nothing but a folder was made."""
+        try:
+            return sorted(
+                name for name in os.listdir(self.places.lab) if os.path.isdir(self._folder(name)) and _is_name(name)
+            )
+        except FileNotFoundError:
+            return []
+
     def definitions(self) -> Iterator[Definition]:
         """Of all lab hosts, by name."""
-        try:
-            names = sorted(os.listdir(self.places.lab))
-        except FileNotFoundError:
-            return
-        for name in names:
+        for name in self.names():
             found = self.definition(name)
             if found:
                 yield found
@@ -149,18 +158,22 @@ class Lab:
             return VirtualHost(definition, folder)
         return ContainerHost(definition, folder, self.places, self.bases, self._network(definition))
 
-    def _network(self, definition: Definition) -> LabNetwork:
+    def _network(self, definition: Definition) -> LabNetwork | None:
+        if not definition.network:
+            return None
         return LabNetwork(definition.network, self.places.networks, self.places.root)
 
     def _make_network(self, definition: Definition) -> None:
-        if definition.network:
-            self._network(definition).make()
+        network = self._network(definition)
+        if network:
+            network.make()
 
     def _remove_network(self, definition: Definition) -> None:
         """Where it was the last one in it; before its definition goes, so that the next run finds what is left."""
         in_it = [other.name for other in self.definitions() if other.network == definition.network]
-        if definition.network and in_it in ([], [definition.name]):
-            self._network(definition).remove()
+        network = self._network(definition)
+        if network and in_it in ([], [definition.name]):
+            network.remove()
 
     def state(self, name: str) -> dict[str, Any]:
         """{"name", "status", "backend", "release", "address", "vars": what Ansible needs}; status 'absent' alone."""
@@ -208,11 +221,10 @@ class Lab:
                 raise NotFound("lab host %s: does not exist, so that it cannot be stopped" % wanted.name)
             return ["stop"] if status in ("running", "starting") else []
         start = ["start"] if state == "started" else []
-        if present is None or not present.complete:
-            return ["create", *start]
-        changed = wanted.differences(present)
-        if set(changed) & set(_MADE_OF):
-            return ["remove", "create", *start]
+        changed = wanted.differences(present) if present else []
+        if present is None or not present.complete or set(changed) & set(_MADE_OF):
+            self.backend(wanted).source()  # what cannot be made is refused before anything is changed
+            return (["remove"] if present and present.complete else []) + ["create", *start]
         if status == "running" and not changed:
             return []
         if state == "created":
@@ -250,7 +262,7 @@ class Lab:
     def _lock(self) -> int:
         """One at a time changes the lab; whoever comes meanwhile waits."""
         os.makedirs(self.places.lab, 0o700, exist_ok=True)
-        lock = os.open(os.path.join(self.places.lab, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(os.path.join(self.places.lab, "@lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
         return lock
 
@@ -262,7 +274,12 @@ class Lab:
             host = self.backend(wanted)
             wanted.source = host.source()
             self._keep(wanted, complete=False)
-            host.create(progress)
+            try:
+                host.create(progress)
+            except OcilabError:
+                host.remove()
+                self._forget(wanted.name)
+                raise
             self._keep(wanted, complete=True)
         elif action == "define" and present:
             wanted.source = present.source

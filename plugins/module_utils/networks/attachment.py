@@ -18,7 +18,7 @@ from ipaddress import IPv4Network
 
 from ..linux import netlink, trace
 from ..linux.errors import InvalidInput, KernelRefused, NotFound, OcilabError, WrongState
-from . import firewall, hosts, names
+from . import firewall, hosts, names, subnets
 from .plugins import Call, PluginFailed
 from .registry import Registry
 
@@ -28,46 +28,53 @@ if TYPE_CHECKING:
 
     Note = Callable[[dict[str, Any]], None]
 
-_OWN = "ocilab.hosts"
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 
 
 def plan(container_id: str, root: str, wish: dict[str, Any]) -> list[dict[str, Any]]:
-    """The attachments that a wish asks for, the loopback device first; nothing is changed.
+    """The attachments that a wish asks for, in its order; nothing is changed.
 
     wish: {"config_dir", "networks": [names.wanted()], "ports": [names.port()], "hosts": path or '', "hostname"}.
     Raises NotFound, InvalidInput, WrongState for what cannot be had: a network, an address, a port of the host.
     """
-    from .network import Network
-
-    found = []
-    for item in wish["networks"]:
-        definition = Network(item["name"], wish["config_dir"]).definition()
-        if definition is None:
-            hint = "make it with labrun_network"
-            raise NotFound("network %s: does not exist in %s; %s" % (item["name"], wish["config_dir"], hint))
-        found.append((item, definition))
-    if len({item["name"] for item, _definition in found}) < len(found):
-        raise InvalidInput("networks: one network is named twice")
-    open_ones = [item["name"] for item, definition in found if not definition[_OWN]["internal"]]
+    found = _defined(wish)
+    open_ones = [item["name"] for item, _path, definition in found if not definition[names.OWN]["internal"]]
     if wish["ports"] and not open_ones:
         raise InvalidInput("published ports need a network that is not internal")
     base = {"object": "network", "id": container_id, "root": root, "cni_id": _cni_id(root, container_id)}
     base.update(hostname=wish.get("hostname", ""), hosts=wish.get("hosts", ""))
     result = []
-    for number, (item, definition) in enumerate(found):
-        own = definition[_OWN]
-        is_first = item["name"] in open_ones[:1]
-        entry = dict(base, network=item["name"], interface="eth%d" % number, version=definition["cniVersion"])
-        entry["definition"] = Network(item["name"], wish["config_dir"]).path
-        entry.update({key: own[key] for key in ("bridge", "internal", "run_dir")})
-        entry.update(names=_names(container_id, item["aliases"]), ports=wish["ports"] if is_first else [])
-        entry["address"] = item["address"] and names.address(
-            item["address"], IPv4Network(own["subnet"]), own["gateway"]
-        )
-        entry["plugins"] = [_plugin(plugin, is_first) for plugin in definition["plugins"]]
+    for number, (item, path, definition) in enumerate(found):
+        own = definition[names.OWN]
+        is_way_out = item["name"] in open_ones[:1]
+        entry = dict(base, network=item["name"], interface="eth%d" % number, definition=path)
+        entry.update({key: own[key] for key in ("bridge", "internal", "run_dir")}, version=definition["cniVersion"])
+        entry.update(names=_names(container_id, item["aliases"]), ports=wish["ports"] if is_way_out else [])
+        address = item["address"]
+        entry["address"] = address and names.address(address, IPv4Network(own["subnet"]), own["gateway"])
+        entry["plugins"] = [_plugin(plugin, is_way_out) for plugin in definition["plugins"]]
         _refuse_taken(entry)
+        if not any(link["name"] == entry["bridge"] for link in netlink.links()):
+            # Since the network was defined another may have taken its addresses, which the bridge would now hide.
+            subnets.refuse_overlap(IPv4Network(own["subnet"]), subnets.known(entry["bridge"]))
         result.append(entry)
+    return result
+
+
+def _defined(wish: dict[str, Any]) -> list[tuple[dict[str, Any], str, dict[str, Any]]]:
+    """(item, path of the definition, definition) of each network of the wish. Raises NotFound, InvalidInput."""
+    from .network import Network
+
+    result: list[tuple[dict[str, Any], str, dict[str, Any]]] = []
+    for item in wish["networks"]:
+        network = Network(item["name"], wish["config_dir"])
+        definition = network.definition()
+        if definition is None:
+            hint = "make it with labrun_network"
+            raise NotFound("network %s: does not exist in %s; %s" % (item["name"], wish["config_dir"], hint))
+        if any(network.path == path for _item, path, _definition in result):
+            raise InvalidInput("networks: %s is named twice" % item["name"])
+        result.append((item, network.path, definition))
     return result
 
 
@@ -171,6 +178,8 @@ def _add(entry: dict[str, Any], netns: str) -> None:
     busy = registry.busy(entry)
     try:
         _loopback(entry, netns, busy)
+        if entry["ports"]:
+            firewall.hide_loopback(entry["network"], entry["bridge"])
         result = Call(entry, netns, busy).add()
         if entry["ports"]:
             firewall.admit_published(entry["network"], entry["bridge"])

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 _FORWARD = "/proc/sys/net/ipv4/ip_forward"
-# (table, chain, the rules that it always has) of the plugins firewall and portmap
+# (table, chain, the target of the rule that it always has, twice where two plugins made it at once) of the plugins
+# firewall and portmap
 _SHARED = (
-    ("filter", "CNI-FORWARD", 1),
-    ("filter", "CNI-ADMIN", 0),
-    ("nat", "CNI-HOSTPORT-DNAT", 0),
-    ("nat", "CNI-HOSTPORT-SETMARK", 1),
-    ("nat", "CNI-HOSTPORT-MASQ", 1),
+    ("filter", "CNI-FORWARD", "CNI-ADMIN"),
+    ("filter", "CNI-ADMIN", ""),
+    ("nat", "CNI-HOSTPORT-DNAT", ""),
+    ("nat", "CNI-HOSTPORT-SETMARK", "MARK"),
+    ("nat", "CNI-HOSTPORT-MASQ", "MASQUERADE"),
 )
 # Those that go together: the second and the later ones only where the first is unused.
 _GROUPS = (_SHARED[:2], _SHARED[2:])
@@ -65,29 +66,50 @@ def before() -> dict[str, Any]:
     chains = []
     for table in ("filter", "nat"):
         present = {rule[1] for rule in _rules(table) if rule[0] == "-N"}
-        chains += ["%s %s" % (table, chain) for name, chain, _count in _SHARED if name == table and chain in present]
+        chains += ["%s %s" % (table, chain) for name, chain, _target in _SHARED if name == table and chain in present]
     return {"ip_forward": files.read_text(_FORWARD), "chains": chains}
 
 
-def admit_published(network: str, bridge: str) -> None:
-    """Accept what a published port leads into the network, where FORWARD is DROP by default, as Docker sets it.
+def hide_loopback(network: str, bridge: str) -> None:
+    """Drop what comes from the bridge for the loopback network. Raises OcilabError.
 
-    The plugin firewall accepts only what the containers begin themselves.
+    The plugin portmap lets the bridge route to it (route_localnet), for ports that are reached at 127.0.0.1; containers
+    would reach by that what listens on the host's loopback device only (CVE-2020-8558).
     """
-    rule = _published(network, bridge)
-    if _iptables("-C", "CNI-FORWARD", *rule)[0]:
-        _change("-A", "CNI-FORWARD", *rule)
+    _ensure(*_hiding(network, bridge))
 
 
-def _published(network: str, bridge: str) -> list[str]:
-    comment = "labrun network %s: published ports" % network
-    return ["-o", bridge, "-m", "conntrack", "--ctstate", "DNAT", "-m", "comment", "--comment", comment, "-j", "ACCEPT"]
+def admit_published(network: str, bridge: str) -> None:
+    """Accept what published ports lead into the network, where FORWARD is DROP by default, as Docker sets it.
+
+    The plugin firewall, which has made the chain, accepts only what the containers begin. Raises OcilabError.
+    """
+    _ensure(*_admission(network, bridge))
+
+
+def _hiding(network: str, bridge: str) -> tuple[str, str, list[str]]:
+    return "raw", "PREROUTING", ["-i", bridge, "-d", "127.0.0.0/8", *_comment(network), "-j", "DROP"]
+
+
+def _admission(network: str, bridge: str) -> tuple[str, str, list[str]]:
+    rule = ["-o", bridge, "-m", "conntrack", "--ctstate", "DNAT", *_comment(network), "-j", "ACCEPT"]
+    return "filter", "CNI-FORWARD", rule
+
+
+def _comment(network: str) -> list[str]:
+    return ["-m", "comment", "--comment", "labrun network %s: published ports" % network]
+
+
+def _ensure(table: str, chain: str, rule: list[str]) -> None:
+    if _iptables("-t", table, "-C", chain, *rule)[0]:
+        _change("-t", table, "-A", chain, *rule)
 
 
 def forget_published(network: str, bridge: str) -> None:
-    """Take back admit_published()."""
-    while _iptables("-D", "CNI-FORWARD", *_published(network, bridge))[0] == 0:
-        pass
+    """Take back hide_loopback() and admit_published()."""
+    for table, chain, rule in (_hiding(network, bridge), _admission(network, bridge)):
+        while _iptables("-t", table, "-D", chain, *rule)[0] == 0:
+            pass
 
 
 def sweep(cni_id: str, address: str) -> None:
@@ -104,7 +126,7 @@ def sweep(cni_id: str, address: str) -> None:
             if rule[0] == "-A" and (any(mark in word for word in rule) or _is_about(rule, address)):
                 _change("-t", table, "-D", *rule[1:])
                 chains |= {rule[1], rule[-1]}
-        shared = {chain for _table, chain, _count in _SHARED}
+        shared = {chain for _table, chain, _target in _SHARED}
         for chain in sorted(chains):
             if chain.startswith("CNI-") and chain not in shared and ["-N", chain] in rules:
                 _change("-t", table, "-F", chain)
@@ -120,18 +142,23 @@ def restore(noted: dict[str, Any]) -> None:
     for group in _GROUPS:
         table = group[0][0]
         rules = _rules(table)
-        if any("%s %s" % (table, chain) in noted["chains"] for _table, chain, _count in group):
+        if any("%s %s" % (table, chain) in noted["chains"] for _table, chain, _target in group):
             continue
-        if any(_count(rules, chain) > usual for _table, chain, usual in group):
+        if any(_is_used(rules, chain, target) for _table, chain, target in group):
             continue
-        for _table, chain, _usual in group:
+        for _table, chain, _target in group:
             _remove_chain(table, chain, rules)
     if noted["ip_forward"] == "0" and not any(link["kind"] == "bridge" for link in netlink.links()):
         files.write(_FORWARD, b"0")
 
 
-def _count(rules: list[list[str]], chain: str) -> int:
-    return sum(rule[:2] == ["-A", chain] for rule in rules)
+def _is_used(rules: list[list[str]], chain: str, target: str) -> bool:
+    """Whether the chain has a rule that leads elsewhere than the one that it always has."""
+    return any(rule[:2] == ["-A", chain] and (not target or ["-j", target] != _jump(rule)) for rule in rules)
+
+
+def _jump(rule: list[str]) -> list[str]:
+    return rule[rule.index("-j") :][:2] if "-j" in rule else []
 
 
 def _remove_chain(table: str, chain: str, rules: list[list[str]]) -> None:

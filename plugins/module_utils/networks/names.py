@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+OWN = "ocilab.hosts"  # the key of what is ours in a configuration list; CNI lets a runtime add keys of its own
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _NAME_CHARACTERS = _LETTERS | frozenset("_.-")
 _PROTOCOLS = ("tcp", "udp", "sctp")

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIG_DIR = "/etc/labrun/networks"
 DEFAULT_RUN_DIR = os.path.join("/run/labrun", FOLDER)
-_OWN = "ocilab.hosts"  # what is ours in the list; CNI lets a runtime add keys of its own
 _SUFFIX = ".conflist"
 _SHOWN = ("subnet", "gateway", "bridge", "internal", "labels")
 
@@ -52,12 +51,12 @@ class Network:
     def describe(self) -> dict[str, Any]:
         """name, subnet, gateway ('' for an internal one), bridge, internal, labels; {} where there is none."""
         found = self.definition()
-        return dict({key: found[_OWN][key] for key in _SHOWN}, name=self.name) if found else {}
+        return dict({key: found[names.OWN][key] for key in _SHOWN}, name=self.name) if found else {}
 
     def registry(self) -> Registry:
         """Where it is kept who is attached."""
         found = self.definition()
-        return Registry(found[_OWN]["run_dir"] if found else self.run_dir)
+        return Registry(found[names.OWN]["run_dir"] if found else self.run_dir)
 
     def attached(self, check: bool = False) -> list[dict[str, Any]]:
         """Who uses it: dicts with id, address ('' before it has one) and names, by id.
@@ -147,12 +146,13 @@ class Network:
             netlink.delete_device(described["bridge"])
             if not described["internal"]:
                 firewall.forget_published(self.name, described["bridge"])
-            os.unlink(self.path)
             shutil.rmtree(os.path.join(registry.leases, self.name), ignore_errors=True)
-            if not registry.leased():
-                noted = registry.host()
-                if noted:
-                    firewall.restore(noted)
+            is_last = not registry.leased()
+            noted = registry.host()
+            if is_last and noted:
+                firewall.restore(noted)
+            os.unlink(self.path)  # only now: who was killed before can be asked again
+            if is_last:
                 registry.remove()
 
 
@@ -199,7 +199,7 @@ def _list(version: str, wanted: dict[str, Any], run_dir: str) -> dict[str, Any]:
         address["routes"] = [{"dst": "0.0.0.0/0"}]
         chain += [{"type": "portmap", "capabilities": {"portMappings": True}}, {"type": "firewall"}]
     own = dict({key: wanted[key] for key in _SHOWN}, run_dir=run_dir)
-    return {"cniVersion": version, "name": wanted["name"], _OWN: own, "plugins": chain}
+    return {"cniVersion": version, "name": wanted["name"], names.OWN: own, "plugins": chain}
 
 
 def _pretty(value: dict[str, Any]) -> bytes:

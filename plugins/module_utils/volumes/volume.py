@@ -165,5 +165,6 @@ class Volume:
                 raise KernelRefused("umount2", own, error.errno, "a process still uses it") from None
         if below:
             raise WrongState("volume %s: something is mounted on %s; unmount it first" % (self.name, below[0]))
-        if os.path.isdir(self.path):
-            shutil.rmtree(self.path)
+        for path in (self.data, self.path):  # in this order: who was killed before the end can be asked again
+            if os.path.isdir(path):
+                shutil.rmtree(path)
