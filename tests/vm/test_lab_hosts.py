@@ -102,12 +102,12 @@ def test_killed_callers_and_machines_are_mended(lab, host):
 
 @pytest.mark.root
 @pytest.mark.vm
-@pytest.mark.parametrize("moment", ["image/vmlinuz", "disk.qcow2", "alive", "qemu.log", "monitor"])
+@pytest.mark.parametrize("moment", ["image/vmlinuz", "disk.qcow2", "alive", "qemu.log", "monitor", "deaf"])
 def test_a_host_is_removed_at_whatever_moment_its_caller_was_killed(lab, host, moment):
     """Also before QEMU's monitor is there, and with a QEMU that does not answer: the process is ended all the same."""
     folder = Path(lab.places.lab, "third", "machine")
-    start_and_kill(lab, "third", folder / moment)
-    if moment == "monitor":
+    start_and_kill(lab, "third", folder / ("monitor" if moment == "deaf" else moment))
+    if moment == "deaf":
         for pid in machine_processes(folder):
             os.kill(pid, signal.SIGSTOP)
     bring(lab, labs.Definition("third", "vm"), "absent")

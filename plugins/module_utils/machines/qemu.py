@@ -241,10 +241,14 @@ class Machine:
 
     def stop(self) -> None:
         """Power off at once, as by pulling the plug; the disk stays. Nothing happens when the machine is off."""
+        deadline = time.monotonic() + _MONITOR_TIMEOUT_S
         try:
             self._monitor("quit")
+            while self.is_running() and time.monotonic() < deadline:
+                time.sleep(0.02)  # it says farewell before it removes its files
         except WrongState:
-            self._kill()  # it is off, or has no monitor yet
+            pass  # it is off, or has no monitor yet
+        self._kill()
         if self._process:
             self._process.wait(_MONITOR_TIMEOUT_S)
 
