@@ -100,10 +100,10 @@ class Lab:
         made.create(made.wanted(**options))
         return made
 
-    def wanted(self, name, networks, ports=(), command=SLEEP, **options):
+    def wanted(self, name, networks, ports=(), command=None, **options):
         wanted = managed.Wanted(self.prefix + name, str(self.root), str(self.data), None, 0)
         wish = {"networks": [names.wanted(item) for item in networks], "ports": [names.port(text) for text in ports]}
-        options.update(networks=dict(wish, config_dir=str(self.config_dir)), command=command)
+        options.update(networks=dict(wish, config_dir=str(self.config_dir)), command=command or SLEEP)
         wanted.describe_image("lab/net:1", self.store, str(self.path / "layers"), options)
         return wanted
 
@@ -558,9 +558,9 @@ def test_the_modules_in_four_steps(lab):
     assert again["actions"] == ["delete", "create", "start"]
     for arguments in ({"state": "absent"}, {"subnet": "10.231.6.0/24"}):
         for checked in (True, False):
-            refused = module("labrun_network", check=checked, **dict(config, name="lab", **arguments))
+            refused = module("labrun_network", check=checked, **{**config, "name": "lab", **arguments})
             assert f"in use by {ids[0]}, {ids[1]}" in refused["msg"]
-    relabelled = four_steps(lab, "labrun_network", **dict(network, subnet="10.231.5.0/24", labels={"course": "x"}))
+    relabelled = four_steps(lab, "labrun_network", **{**network, "subnet": "10.231.5.0/24", "labels": {"course": "x"}})
     assert len(relabelled["network"]["attached"]) == 2
     where = {"root": str(lab.root), "data_root": str(lab.data)}
     four_steps(lab, "labrun_container", name=ids, state="absent", stop_timeout=0, **where)

@@ -11,7 +11,6 @@ import os
 
 from ..linux.errors import InvalidInput, NotFound, OcilabError, Unsupported, WrongState
 from . import container as life
-from .create import FILTERS
 from .options import Command
 
 TYPE_CHECKING = False
@@ -60,11 +59,11 @@ def _format(parsed: Parsed) -> str:
 
 
 def _names(root: str, is_given: bool) -> list[str]:
-    """The folders below root but our own kept filters; none where nobody named the root, and it is not there yet."""
+    """The folders below root but our own, as @seccomp; none where nobody named the root, and it is not there yet."""
     try:
         with os.scandir(root) as entries:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-            return sorted(name for name in names if name != FILTERS)
+            return sorted(name for name in names if not name.startswith("@"))
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not is_given:
             return []

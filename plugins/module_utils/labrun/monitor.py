@@ -124,7 +124,8 @@ class _Monitor:
             if run:
                 self.container.start()
         except BaseException:
-            self.container.delete(force=True)
+            if self.container.noted("monitor") == own:  # another may have made a new one of that id meanwhile
+                self.container.delete(force=True)
             raise
 
     def _connect(self, pid: int) -> None:

@@ -24,11 +24,11 @@ from .virtual_host import VirtualHost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterator
+    from typing import Any, Iterator, Union
 
     from .building import Progress
 
-    Host = ContainerHost | VirtualHost
+    Host = Union[ContainerHost, VirtualHost]
 
 BACKENDS = ("container", "vm")
 _BASES = "@base"  # no lab host's name

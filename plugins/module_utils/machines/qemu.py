@@ -154,7 +154,7 @@ class Machine:
             now = time.monotonic()
             code = self._process.poll() if self._process else None
             if code is not None or not self.is_running():
-                said = "" if code is None else " with %d" % code
+                said = "" if code is None else " with %s" % code
                 raise OcilabError("machine %s: QEMU ended%s: %s" % (self.folder, said, self._tail("qemu.log")))
             if now - begun > timeout_s or "Kernel panic" in self.console():
                 raise OcilabError(
