@@ -16,6 +16,7 @@ import json
 import os
 import pwd
 import re
+import signal
 import time
 from functools import partial
 
@@ -33,6 +34,7 @@ _LINGER = "/var/lib/systemd/linger"
 _NAME = re.compile(r"[a-z_][a-z0-9_-]{0,30}\Z")  # useradd(8)
 _UNIT = re.compile(r"[A-Za-z0-9:_.@-]+\.(socket|service|timer)\Z")
 _MANAGER_S = 30.0
+_END_S = 20.0
 
 
 class Wish:
@@ -193,7 +195,9 @@ class Accounts:
 
     def _remove(self, name: str) -> None:
         uid = pwd.getpwnam(name).pw_uid
-        commands.attempt("systemctl", "stop", "user-%d.slice" % uid)
+        _end_processes(name, uid)
+        # systemd waits minutes for scopes that are empty where cgroup v1 does not tell it; nobody else has to.
+        commands.attempt("systemctl", "stop", "--no-block", "user@%d.service" % uid, "user-%d.slice" % uid)
         commands.run("userdel", *(["--remove"] if self.remove_home else []), name)
         try:
             grp.getgrnam(name)
@@ -289,6 +293,36 @@ def _await_manager(name: str) -> None:
             message = "user %s: its systemd does not answer; see systemctl status user@%d (libpam-systemd is needed)"
             raise OcilabError(message % (name, pwd.getpwnam(name).pw_uid))
         time.sleep(0.2)
+
+
+def _end_processes(name: str, uid: int) -> None:
+    """Kill what runs as the user, or as one of the user's subordinate ids, and wait until it is gone."""
+    own = [subids.Range(name, uid, 1), *subids.of(name, subids.read(subids.FILES["subuid"]))]
+    deadline = time.monotonic() + _END_S
+    while True:
+        running = [pid for pid, owner in _processes() if any(item.start <= owner < item.end for item in own)]
+        if not running:
+            return
+        if time.monotonic() > deadline:
+            raise OcilabError("user %s: processes do not end, and hold the user: %s" % (name, running))
+        for pid in running:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        time.sleep(0.1)
+
+
+def _processes() -> list[tuple[int, int]]:
+    """(pid, user id) of each."""
+    found = []
+    for word in os.listdir("/proc"):
+        try:
+            if word.isdigit():
+                found.append((int(word), os.stat("/proc/" + word).st_uid))
+        except FileNotFoundError:
+            pass  # has ended
+    return found
 
 
 def _disable(name: str, unit: str) -> None:
