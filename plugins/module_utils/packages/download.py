@@ -46,7 +46,6 @@ def fetch(url: str, sha256: str, path: str, proxies: Proxies) -> None:
     if not re.match(r"^(https?|file)://\S+\Z", url):
         raise InvalidInput("url %r: does not begin with https://, http:// or file://" % url)
     through = {"http": proxies.http, "https": proxies.https} if _through(url, proxies) else {}
-    through = {"http": proxies.http, "https": proxies.https} if _through(url, proxies) else {}
     handler = urllib.request.ProxyHandler({scheme: proxy for scheme, proxy in through.items() if proxy})
     try:
         with urllib.request.build_opener(handler).open(url, timeout=_TIMEOUT_S) as source:
