@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the ocilab.hosts authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Docker as the lab hosts have it: it runs containers, keeps to its configuration, and asks clients for a certificate."""
+"""Docker as the lab hosts have it: containers run, the configuration counts, clients need a certificate."""
 
 import json
 
