@@ -74,6 +74,7 @@ class Owner:
         self.apt = Apt(wish.proxies.environment())
         self.repository = repository.Repository(wish.owner, wish.repository)
         self.auto: set[str] = set()
+        self.newly_wanted: set[str] = set()
 
     def plan(self) -> dict[str, Any]:
         """What carry_out() would return; the host stays as it is. Raises OcilabError."""
@@ -95,6 +96,7 @@ class Owner:
         with self._scratch() as scratch:
             before = self.apt.installed()
             moved, other = self._moved(), self.repository.differs()
+            self.newly_wanted = set(self.wish.names) - set(self.ledger.owners.get(self.wish.owner, []))
             with self.repository.put_back_on_failure():
                 if other:
                     self.repository.write(self.wish.proxies)
@@ -189,7 +191,7 @@ class Owner:
         ledger, owner = self.ledger, self.wish.owner
         ledger.brought |= set(step.new)
         ledger.want(owner, set(self.wish.names) | set(ledger.owners.get(owner, [])))
-        ledger.marked |= set(self.wish.names) & set(before) - self.apt.manual()
+        ledger.marked |= set(self.wish.names) & set(before) - self.apt.manual() - ledger.brought
         ledger.save()
         with self.apt.services_stay():
             self.apt.get(*self._install_words(words))
@@ -204,7 +206,8 @@ class Owner:
         leaving = set(self.ledger.owners.get(self.wish.owner, [])) - set(self.wish.names)
         leaving -= self.ledger.of_others(self.wish.owner)
         auto = leaving & (known | self.ledger.marked) & set(installed)
-        return self.apt.unneeded(auto, ()) & known | leftovers
+        wanted = (self.ledger.of_others(self.wish.owner) | set(self.wish.names)) & set(installed)
+        return self.apt.unneeded(auto, wanted) & known | leftovers
 
     def _let_go(self, installed: dict[str, str]) -> set[str]:
         """Remove what is not needed any longer; the ledger knows of it until it is gone."""
@@ -221,8 +224,9 @@ class Owner:
         others = ledger.of_others(wish.owner)
         leaving = recorded - set(wish.names) - others
         self.apt.mark("auto", leaving & (ledger.brought | ledger.marked) & set(installed))
-        if set(wish.names) != recorded:
-            self.apt.mark("manual", wish.names)
+        if self.newly_wanted:
+            ledger.marked |= self.newly_wanted - self.apt.manual() - ledger.brought
+            self.apt.mark("manual", self.newly_wanted)
         ledger.marked -= leaving
         ledger.brought &= set(installed) | self.apt.leftovers()
         ledger.want(wish.owner, wish.names, wish.archive_sha256)
