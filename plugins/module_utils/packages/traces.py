@@ -1,0 +1,177 @@
+# Copyright: (c) 2026, the ocilab.hosts authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
+"""What an engine changes in the kernel and no package takes back: firewall rules, bridges, forwarding.
+
+The note, network.json beside the ledger: {"engines": [those that have noted], "ip_forward": "0" or "1", "tools": {tool:
+its rules in the form of iptables-save(8) before the first engine}}.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+import shlex
+import shutil
+import subprocess
+
+from ..linux.errors import OcilabError
+from .ledger import PATH
+from .repository import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Iterable
+
+    # table: {"policies": {chain: policy}, "chains": [own chains], "rules": [the words of each rule, after -A]}
+    Tables = dict[str, dict[str, Any]]
+
+_TOOLS = ("iptables", "ip6tables")
+_IP_FORWARD = "/proc/sys/net/ipv4/ip_forward"
+_NET = "/sys/class/net"
+
+
+class Traces:
+    """Of one engine.
+
+    chains: beginnings of the names of its chains; shared_chains: of those that all engines share, and that go with the
+    last one; interfaces: patterns of the names of its bridges.
+    """
+
+    def __init__(
+        self,
+        engine: str,
+        chains: Iterable[str] = (),
+        interfaces: Iterable[str] = (),
+        shared_chains: Iterable[str] = (),
+        folder: str = os.path.dirname(PATH),
+    ) -> None:
+        self.engine = engine
+        self.interfaces = list(interfaces)
+        self.path = os.path.join(folder, "network.json")
+        self.note = self._read()
+        last = self.note.get("engines") == [engine]
+        self.chains = [*chains, *(shared_chains if last else ())]
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            with open(self.path, encoding="utf-8") as file:
+                note = json.load(file)
+            return {"engines": list(note["engines"]), "ip_forward": note["ip_forward"], "tools": dict(note["tools"])}
+        except FileNotFoundError:
+            return {}
+        except (ValueError, KeyError, TypeError):
+            raise OcilabError("%s: is damaged; remove it, and forwarding stays as it is now" % self.path)
+
+    def noted(self) -> bool:
+        """Whether the engine has noted what was before it."""
+        return self.engine in self.note.get("engines", [])
+
+    def take(self) -> None:
+        """Note what is there, unless another engine has done so before; the tools are installed by then."""
+        if not self.note:
+            tools = {tool: run(tool + "-save") for tool in _TOOLS if shutil.which(tool)}
+            self.note = {"engines": [], "ip_forward": _file(_IP_FORWARD), "tools": tools}
+        self.note["engines"] = sorted({*self.note["engines"], self.engine})
+        self._write()
+
+    def _write(self) -> None:
+        if self.note.get("engines"):
+            os.makedirs(os.path.dirname(self.path), 0o755, exist_ok=True)
+            replace(self.path, (json.dumps(self.note, indent=1, sort_keys=True) + "\n").encode(), 0o644)
+        elif os.path.exists(self.path):
+            os.unlink(self.path)
+
+    def commands(self) -> list[list[str]]:
+        """What takes the engine's traces away, in order; empty when there are none."""
+        found: list[list[str]] = []
+        names = sorted(os.listdir(_NET))
+        bridges = [name for name in names if os.path.isdir(os.path.join(_NET, name, "bridge")) and self._ours(name)]
+        for tool in _TOOLS:
+            if shutil.which(tool):
+                before = parse(self.note.get("tools", {}).get(tool, "")) if self.noted() else None
+                for table, now in parse(run(tool + "-save")).items():
+                    found += [[tool, "-w", "-t", table, *words] for words in self._table(table, now, before)]
+        found += [["ip", "link", "delete", name] for name in bridges]
+        return found
+
+    def _ours(self, interface: str) -> bool:
+        return any(fnmatch.fnmatchcase(interface, pattern) for pattern in self.interfaces)
+
+    def _table(self, table: str, now: dict[str, Any], before: Tables | None) -> list[list[str]]:
+        chains = [name for name in now["chains"] if self.chains and name.startswith(tuple(self.chains))]
+        found = [
+            ["-D", *rule]
+            for rule in now["rules"]
+            if rule[0] not in chains
+            and (_jumps_to(rule, chains) or any(self._ours(name) for name in _interfaces(rule)))
+        ]
+        rest = len(now["rules"]) - len(found) - len([rule for rule in now["rules"] if rule[0] in chains])
+        found += [["-F", name] for name in chains] + [["-X", name] for name in chains]
+        if before is None:
+            return found
+        if table not in before and not rest and len(chains) == len(now["chains"]):
+            policies = [["-P", chain, "ACCEPT"] for chain, policy in now["policies"].items() if policy != "ACCEPT"]
+            return (
+                found + policies + [["-X"]]
+            )  # of nftables' tables this takes the empty chains of the kernel's hooks too
+        earlier = before.get(table, {}).get("policies", {})
+        for chain, policy in now["policies"].items():
+            if earlier.get(chain, "ACCEPT") != policy:
+                found.append(["-P", chain, earlier.get(chain, "ACCEPT")])
+        return found
+
+    def forwarding(self) -> str:
+        """What ip_forward is to be again: only when the last engine leaves."""
+        before = self.note.get("ip_forward", "")
+        return before if self.note.get("engines") == [self.engine] and before not in ("", _file(_IP_FORWARD)) else ""
+
+    def remove(self) -> None:
+        """Take the traces away, and the note with the last engine."""
+        commands, forwarding = self.commands(), self.forwarding()
+        for words in commands:
+            run(*words)
+        if forwarding:
+            with open(_IP_FORWARD, "w") as file:
+                file.write(forwarding)
+        if self.noted():
+            self.note["engines"].remove(self.engine)
+            self._write()
+
+
+def parse(text: str) -> Tables:
+    """The tables in what iptables-save(8) writes."""
+    tables: Tables = {}
+    now: dict[str, Any] = {}
+    for line in text.splitlines():
+        if line.startswith("*"):
+            now = tables.setdefault(line[1:], {"policies": {}, "chains": [], "rules": []})
+        elif line.startswith(":"):
+            chain, policy = line[1:].split()[:2]
+            now["chains"].append(chain) if policy == "-" else now["policies"].update({chain: policy})
+        elif line.startswith("-A "):
+            now["rules"].append(shlex.split(line)[1:])
+    return tables
+
+
+def _jumps_to(rule: list[str], chains: list[str]) -> bool:
+    return any(word in ("-j", "-g") and target in chains for word, target in zip(rule, rule[1:]))
+
+
+def _interfaces(rule: list[str]) -> list[str]:
+    return [name for word, name in zip(rule, rule[1:]) if word in ("-i", "-o")]
+
+
+def _file(path: str) -> str:
+    with open(path) as file:
+        return file.read().strip()
+
+
+def run(*words: str) -> str:
+    """What the command prints. Raises OcilabError with its own last line."""
+    result = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise OcilabError("%s: %s" % (" ".join(words), (result.stderr.strip().splitlines() or ["failed"])[-1]))
+    return result.stdout
