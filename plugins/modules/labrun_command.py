@@ -57,10 +57,7 @@ from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import cli, co
 
 def run(module):
     path, state = module.params["path"], module.params["state"]
-    if state == "present":
-        changed = not command.is_current(path)
-    else:
-        changed = os.path.lexists(path)
+    changed = not command.is_current(path) if state == "present" else os.path.lexists(path)
     if changed and not module.check_mode:
         if state == "present":
             os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
