@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the ocilab.hosts authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The runtimes as the lab hosts have them: Podman runs a container by each that it can use."""
+"""The runtimes as the lab hosts have them: Podman runs a container by each."""
 
 import pytest
 
@@ -11,7 +11,7 @@ tar -C /usr/bin -cf /run/image.tar catatonit && podman import -q /run/image.tar 
 """
 
 
-@pytest.mark.parametrize("runtime", ["runc", "crun", "labrun"])
+@pytest.mark.parametrize("runtime", ["runc", "crun", "labrun", "runsc"])
 def test_podman_runs_a_container(host, runtime):
     host.check_output(PACK)
     assert "catatonit" in host.check_output(f"podman --runtime {runtime} run --rm localhost/probe:1 /catatonit -V")
