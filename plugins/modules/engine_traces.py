@@ -34,6 +34,11 @@ options:
     type: list
     elements: str
     default: []
+  shared_chains:
+    description: What the names of chains begin with that other engines use as well, and that go with the last one.
+    type: list
+    elements: str
+    default: []
   interfaces:
     description: Patterns of the names of the engine's bridges, which may hold asterisks and question marks.
     type: list
@@ -70,7 +75,7 @@ from ansible_collections.ocilab.hosts.plugins.module_utils.packages.traces impor
 
 def run(module):
     params = module.params
-    traces = Traces(params["engine"], params["chains"], params["interfaces"])
+    traces = Traces(params["engine"], params["chains"], params["interfaces"], params["shared_chains"])
     if params["state"] == "noted":
         result = {"changed": not traces.noted(), "commands": []}
         if result["changed"] and not module.check_mode:
@@ -91,6 +96,7 @@ def main():
         "engine": {"type": "str", "required": True},
         "state": {"type": "str", "choices": ["noted", "absent"], "required": True},
         "chains": {"type": "list", "elements": "str", "default": []},
+        "shared_chains": {"type": "list", "elements": "str", "default": []},
         "interfaces": {"type": "list", "elements": "str", "default": []},
     }
     run_module(argument_spec, run)

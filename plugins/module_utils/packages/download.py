@@ -37,7 +37,7 @@ def fetch(url: str, sha256: str, path: str, proxies: Proxies) -> None:
     """Download url to the new file at path (0600) whose folder is the caller's own.
 
     sha256: 64 hexadecimal digits; empty only for what is compared otherwise, as keys by their fingerprint.
-    Raises InvalidInput for what is no sha256 or URL, OcilabError when the download fails or differs; no file stays then.
+    Raises InvalidInput for no sha256 or URL, OcilabError when the download fails or differs: no file stays then.
     """
     import urllib.request  # late: only those that download pay for it
 

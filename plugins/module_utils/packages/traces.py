@@ -23,7 +23,7 @@ from .repository import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Iterable
 
     # table: {"policies": {chain: policy}, "chains": [own chains], "rules": [the words of each rule, after -A]}
     Tables = dict[str, dict[str, Any]]
@@ -34,14 +34,26 @@ _NET = "/sys/class/net"
 
 
 class Traces:
-    """Of one engine. chains: beginnings of the names of its chains; interfaces: patterns of those of its bridges."""
+    """Of one engine.
 
-    def __init__(self, engine: str, chains: list[str], interfaces: list[str], folder: str = os.path.dirname(PATH)):
+    chains: beginnings of the names of its chains; shared_chains: of those that all engines share, and that go with the
+    last one; interfaces: patterns of the names of its bridges.
+    """
+
+    def __init__(
+        self,
+        engine: str,
+        chains: Iterable[str] = (),
+        interfaces: Iterable[str] = (),
+        shared_chains: Iterable[str] = (),
+        folder: str = os.path.dirname(PATH),
+    ) -> None:
         self.engine = engine
-        self.chains = chains
-        self.interfaces = interfaces
+        self.interfaces = list(interfaces)
         self.path = os.path.join(folder, "network.json")
         self.note = self._read()
+        last = self.note.get("engines") == [engine]
+        self.chains = [*chains, *(shared_chains if last else ())]
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -89,7 +101,7 @@ class Traces:
         return any(fnmatch.fnmatchcase(interface, pattern) for pattern in self.interfaces)
 
     def _table(self, table: str, now: dict[str, Any], before: Tables | None) -> list[list[str]]:
-        chains = [name for name in now["chains"] if name.startswith(tuple(self.chains))]
+        chains = [name for name in now["chains"] if self.chains and name.startswith(tuple(self.chains))]
         found = [
             ["-D", *rule]
             for rule in now["rules"]
