@@ -18,7 +18,7 @@ def test_rules_stand_in_the_chain_whose_policy_docker_sets(host):
 
 
 def test_root_of_a_container_is_nobody_on_the_host(host):
-    command = "lxc-execute --name probe --rcfile /etc/lxc/default.conf --define lxc.console.path=none -- cat /proc/self/uid_map"
-    inside, outside, count = host.check_output(command).split()
+    command = "lxc-execute --name probe --rcfile /etc/lxc/default.conf --define lxc.console.path=none --"
+    inside, outside, count = host.check_output(f"{command} cat /proc/self/uid_map").split()
     assert (inside, count) == ("0", "65536")
     assert f"root:{outside}:65536" in host.file("/etc/subuid").content_string

@@ -172,12 +172,37 @@ def build(interpreter: str) -> bytes:
     return b"".join([_SHELL.format(interpreter=interpreter, offset=offset).encode("ascii"), *parts])
 
 
+def is_current(path: str) -> bool:
+    """Whether the file at path is what write_executable() would write. Raises OSError but for a file that is missing.
+
+    The marshalled code may differ from one build to the next: interpreter, version and sources tell.
+    """
+    try:
+        with open(path, "rb") as file:
+            there = file.read()
+    except FileNotFoundError:
+        return False
+    interpreter = _SHELL.split("{interpreter}", maxsplit=1)[0] + _interpreter() + " "
+    return (
+        os.access(path, os.X_OK)
+        and there.startswith(interpreter.encode("ascii"))
+        and MAGIC_NUMBER in there
+        and there.endswith(zlib.compress(marshal.dumps(sources(), 2), 9))
+    )
+
+
+def _interpreter() -> str:
+    """The Python that runs this function, where its path can stand unquoted in a line of shell."""
+    path = os.path.realpath(sys.executable)
+    return path if set(path) <= _PLAIN else "/usr/bin/python3"
+
+
 def write_executable(path: str, interpreter: str = "") -> None:
     """Write the command to path, whole or not at all; by default for the Python that runs this function.
 
     Raises OcilabError for an interpreter that cannot be executed, and OSError.
     """
-    interpreter = interpreter or os.path.realpath(sys.executable)
+    interpreter = interpreter or _interpreter()
     if not set(interpreter) <= _PLAIN:
         interpreter = "/usr/bin/python3"  # the path stands unquoted in a line of shell
     if not os.access(interpreter, os.X_OK):

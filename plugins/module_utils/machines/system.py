@@ -36,8 +36,8 @@ _NATIVE = {"x86_64": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"], "aa
 # Each by mknod: a bind would share the inode, and chmod in the machine would change the host's.
 _NODES = {"/dev/fuse": (10, 229), "/dev/net/tun": (10, 200)}
 # Nodes of any kind may be made (images and overlays hold some), these may be used: null, zero, full, random, urandom,
-# tty, console, ptmx, every pts, and _NODES.
-_USED = ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2), (136, -1), *_NODES.values())
+# tty, console, ptmx (all of 5, for crun of trixie asks systemd for "char-5"), every pts, and _NODES.
+_USED = ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, -1), (136, -1), *_NODES.values())
 _QUIET = ["nosuid", "noexec", "nodev"]
 _MASKED = ["acpi", "kcore", "keys", "sched_debug", "scsi", "sysrq-trigger", "timer_list"]
 _READONLY = ("/proc/bus", "/proc/fs", "/proc/irq")

@@ -334,8 +334,9 @@ def _no_linger(name: str) -> None:
 
 
 def _del_range(name: str, kind: str, recorded: str) -> None:
-    if any(str(item) == recorded for item in subids.of(name, subids.read(subids.FILES[kind]))):
-        commands.run("usermod", "--del-%ss" % kind, recorded, name)
+    for item in subids.of(name, subids.read(subids.FILES[kind])):
+        if str(item) == recorded:
+            subids.remove(subids.FILES[kind], item)
 
 
 def _hand_over(record: dict[str, Any], other: dict[str, Any]) -> None:

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import os
 import pwd
+import time
 
 from ..linux.errors import InvalidInput, OcilabError
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Iterable
 
 FILES = {"subuid": "/etc/subuid", "subgid": "/etc/subgid"}
+_LOCK_S = 15.0  # as shadow's tools
 _FIRST, _LAST = 100000, 600100000  # SUB_UID_MIN and SUB_UID_MAX of login.defs(5)
 
 
@@ -85,3 +88,28 @@ def free(user: str, count: int, taken: Iterable[Range]) -> Range:
     if start + count > _LAST:
         raise OcilabError("%s: no %d free subordinate ids are left below %d" % (user, count, _LAST))
     return Range(user, start, count)
+
+
+def remove(path: str, item: Range) -> None:
+    """Take the range out of the file. usermod(8) does not for a user with processes, as root is. Raises OcilabError."""
+    lock = path + ".lock"  # what shadow's tools lock it by
+    deadline = time.monotonic() + _LOCK_S
+    while True:
+        try:
+            os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            break
+        except FileExistsError:
+            if time.monotonic() > deadline:
+                raise OcilabError("%s: is locked by %s; remove that where no program works on users" % (path, lock))
+            time.sleep(0.2)
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.readlines()
+        gone = "%s:%d:%d" % (item.user, item.start, item.count)
+        new = path + "+"
+        with open(new, "w", encoding="utf-8") as file:
+            file.writelines(line for line in lines if line.strip() != gone)
+            os.fchmod(file.fileno(), os.stat(path).st_mode & 0o7777)
+        os.replace(new, path)
+    finally:
+        os.unlink(lock)
