@@ -52,7 +52,9 @@ import os
 from ansible_collections.ocilab.hosts.plugins.module_utils.glue import run_module
 
 # cli is what the command is made of: where it is imported, all that it can reach is brought to the host.
-from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import cli, command  # noqa: F401
+from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import cli, command
+
+MAIN = cli.main
 
 
 def run(module):

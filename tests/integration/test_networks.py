@@ -553,7 +553,7 @@ def test_the_modules_in_four_steps(lab):
     assert [entry["names"] for entry in shown] == [[ids[0]], [ids[1]]]
     assert len({entry["address"] for entry in shown}) == 2
     assert answers(lab, "a", ids[1])
-    one = dict(container, name=ids[:1], published_ports=["127.0.0.1:8080:80"])
+    one = {**container, "name": ids[:1], "published_ports": ["127.0.0.1:8080:80"]}
     again = four_steps(lab, "labrun_container", keys=("actions",), **one)
     assert again["actions"] == ["delete", "create", "start"]
     for arguments in ({"state": "absent"}, {"subnet": "10.231.6.0/24"}):

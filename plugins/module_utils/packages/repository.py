@@ -82,7 +82,7 @@ class Repository:
         if not self.definition:
             self.remove()
             return
-        key = self._key(proxies)
+        key = self._key(self.definition, proxies)
         found = sorted(openpgp.fingerprints(key))
         if found != self.keys:
             message = "repository %s: its key file holds %s, and %s was asked for"
@@ -105,13 +105,12 @@ class Repository:
                     os.unlink(path)
             raise
 
-    def _key(self, proxies: download.Proxies) -> bytes:
-        assert self.definition is not None
-        if self.definition["key"]:
-            return str(self.definition["key"]).encode()
+    def _key(self, definition: dict[str, Any], proxies: download.Proxies) -> bytes:
+        if definition["key"]:
+            return str(definition["key"]).encode()
         with tempfile.TemporaryDirectory(prefix="ocilab-") as folder:
             path = os.path.join(folder, "key")
-            download.fetch(self.definition["key_url"], "", path, proxies)
+            download.fetch(definition["key_url"], "", path, proxies)
             return _read(path)
 
     def remove(self) -> None:
