@@ -26,6 +26,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("root") and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason="needs root"))
+        if item.get_closest_marker("slow") and os.environ.get("TEST_SLOW") != "all":
+            item.add_marker(pytest.mark.skip(reason="takes minutes, or is much like others; TEST_SLOW=all runs it"))
         for marker in ("engines", "browser", "vm"):
             if item.get_closest_marker(marker) and no_engines:
                 item.add_marker(pytest.mark.skip(reason=f"TEST_ENGINES=none leaves out what needs {marker}"))

@@ -19,9 +19,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLE = REPOSITORY / "docs" / "examples" / "molecule"
 SCENARIOS = sorted(path.parent.name for path in (REPOSITORY / "molecule").glob("*/molecule.yml"))
 LAB = Path("/var/lib/labrun/lab")
-# The scenario of a role installs an engine on two hosts: minutes each, and so not part of every run.
-ROLES = {path.name for path in (REPOSITORY / "roles").iterdir()}
-WITH_ROLES = os.environ.get("TEST_ROLES") == "all"
+ROLES = {path.name for path in (REPOSITORY / "roles").iterdir()}  # each installs an engine on two hosts
 
 
 def molecule_test(project, scenario):
@@ -49,10 +47,10 @@ def test_there_are_scenarios():
     assert {"fleet", "modules"} <= set(SCENARIOS)
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize(
+    "scenario", [pytest.param(name, marks=[pytest.mark.slow] * (name in ROLES)) for name in SCENARIOS]
+)
 def test_scenario(scenario):
-    if scenario in ROLES and not WITH_ROLES:
-        pytest.skip("a role's scenario takes minutes: TEST_ROLES=all runs it")
     molecule_test(REPOSITORY, scenario)
 
 
