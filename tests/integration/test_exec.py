@@ -95,13 +95,15 @@ def test_a_detached_command_outlives_the_module(started):
 def test_info_has_the_log_and_the_use(started):
     deadline = time.monotonic() + 20
     logs: list = []
-    while not (logs and logs[-1]["text"] == "line 299") and time.monotonic() < deadline:
-        (told,) = module("labrun_container_info", log_lines=3, stats=True, **started)["containers"]
+    while len(logs) < 302 and time.monotonic() < deadline:
+        (told,) = module("labrun_container_info", log_lines=1000, **started)["containers"]
         logs = told["logs"]
-    assert [(line["stream"], line["text"]) for line in logs] == [("stdout", f"line {n}") for n in (297, 298, 299)]
+    assert "stats" not in told
+    streams = {name: [line["text"] for line in logs if line["stream"] == name] for name in ("stdout", "stderr")}
+    assert streams == {"stdout": ["first", *(f"line {n}" for n in range(300))], "stderr": ["problem"]}
+    (told,) = module("labrun_container_info", log_lines=3, stats=True, **started)["containers"]
+    assert told["logs"] == logs[-3:]
     assert told["stats"]["pids"]["current"] == 1 and told["stats"]["memory"]["usage"]["usage"] > 0
     assert told["networks"] == [] and told["ports"] == [] and told["labels"] == {} and told["image"] == ""
-    (told,) = module("labrun_container_info", log_lines=1000, **started)["containers"]
-    assert len(told["logs"]) == 302 and "stats" not in told
     (told,) = module("labrun_container_info", **started)["containers"]
     assert "logs" not in told

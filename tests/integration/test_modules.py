@@ -25,6 +25,8 @@ def module(of_name, check=False, **arguments):
     command += ["--check"] if check else []
     environment = dict(os.environ, ANSIBLE_STDOUT_CALLBACK="ansible.builtin.minimal", ANSIBLE_NOCOLOR="1")
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    if result.stdout.strip() == "localhost | SKIPPED":  # all that is shown then
+        return {"changed": False, "skipped": True, "failed": False}
     return dict(json.loads(result.stdout.partition(" => ")[2]), failed=result.returncode != 0)
 
 
