@@ -411,7 +411,7 @@ def test_r12_identities_of_an_exec(container, text):
     container.start("/bin/sleep", "100")
     assert container.labrun("exec", "--user", "7:8", container.name, "/bin/id", "-u").stdout == "7\n"
     result = container.labrun("exec", "--user", text, container.name, "/bin/id", "-u")
-    assert (result.returncode, result.stdout) == (1, "")
+    assert (result.returncode, result.stdout) == (255, "")
 
 
 @pytest.mark.parametrize("uid", [4294967295, "0"])
