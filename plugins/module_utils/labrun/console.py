@@ -57,7 +57,8 @@ def open_console(
         return terminal.Console(terminal.connect_console(socket_path), size)
     relay = Relay()
     relays.append(relay)
-    return terminal.Console(relay.child_socket, relay.size() or size)
+    # The caller's terminal makes \r\n of \n, as it does for every program; in a file nothing is to do so.
+    return terminal.Console(relay.child_socket, relay.size() or size, is_relayed=True)
 
 
 class Relay:
@@ -78,10 +79,6 @@ class Relay:
         self.master_fd = terminal.receive_fd(self.own_socket)
         self._close("own_socket")
         os.set_blocking(self.master_fd, False)
-        # The caller's terminal makes \r\n of \n, as it does for every program; in a file nothing is to do so.
-        modes = termios.tcgetattr(self.master_fd)
-        modes[1] &= ~termios.ONLCR
-        termios.tcsetattr(self.master_fd, termios.TCSANOW, modes)
         self.resize()
 
     def size(self) -> tuple[int, int] | None:

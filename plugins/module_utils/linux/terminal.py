@@ -19,6 +19,11 @@ import sys
 from . import paths, syscalls, trace
 from .errors import InvalidInput, KernelRefused
 
+_TCGETS = 0x5401
+_TCSETS = 0x5402
+_TERMIOS_BYTES = 36  # the kernel's struct termios: four words, the line discipline, 19 control characters
+_OUTPUT_MODES = 4  # the low byte of c_oflag
+_ONLCR = 4
 _TIOCSCTTY = 0x540E
 _TIOCGWINSZ = 0x5413
 _TIOCSWINSZ = 0x5414
@@ -49,6 +54,15 @@ class Pty:
     def set_size(self, height: int, width: int) -> None:
         """The size in rows and columns (config.md, consoleSize). Raises KernelRefused."""
         set_size(self.master_fd, height, width)
+
+    def leave_newlines(self) -> None:
+        """Keep it from making CR LF of LF (termios(3), ONLCR), as a terminal behind it does. Raises KernelRefused."""
+        try:
+            modes = bytearray(fcntl.ioctl(self.master_fd, _TCGETS, bytes(_TERMIOS_BYTES)))
+            modes[_OUTPUT_MODES] &= ~_ONLCR
+            fcntl.ioctl(self.master_fd, _TCSETS, bytes(modes))
+        except OSError as error:
+            raise KernelRefused("ioctl", "TCSETS of the container's terminal", error.errno) from None
 
     def send_master(self, socket_fd: int) -> None:
         """Hand the master to whoever listens on the socket, and close both here. Raises KernelRefused."""
@@ -82,18 +96,21 @@ class Pty:
 class Console:
     """Where the master of a terminal that is yet to be made goes: a connected socket; and its size or None.
 
-    size: (rows, columns).
+    size: (rows, columns); is_relayed: whether what is written to it goes to another terminal.
     """
 
-    def __init__(self, socket_fd: int, size: tuple[int, int] | None) -> None:
+    def __init__(self, socket_fd: int, size: tuple[int, int] | None, is_relayed: bool = False) -> None:
         self.socket_fd = socket_fd
         self.size = size
+        self.is_relayed = is_relayed
 
     def open(self, root_fd: int) -> Pty:
         """Called by the child, once: a new terminal, see open_pty(), whose master is on its way."""
         pty = open_pty(root_fd)
         if self.size:
             pty.set_size(*self.size)
+        if self.is_relayed:
+            pty.leave_newlines()  # before a program can write to it
         pty.send_master(self.socket_fd)
         return pty
 
