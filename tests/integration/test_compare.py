@@ -32,8 +32,11 @@ def compare(output, plan, **environment):
 
 def host_state():
     mounts = Path("/proc/self/mounts").read_text()
+    # Podman makes plain directories for controllers that are not mounted; they are no cgroups.
     cgroups = sorted(
-        str(path) for path in Path("/sys/fs/cgroup").glob("*/*") if path.is_dir() and path.name != "docker"
+        str(path)
+        for path in Path("/sys/fs/cgroup").glob("*/*")
+        if (path / "cgroup.procs").exists() and path.name != "docker"
     )
     listed = subprocess.run(
         ["lsns", "--noheadings", "--type", "net", "--output", "NS"], capture_output=True, text=True, check=True
