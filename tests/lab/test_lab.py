@@ -131,6 +131,7 @@ def test_bad_input_is_one_clear_line_and_changes_nothing(lab, arguments, message
     assert not [path for path in (lab.data / "lab").glob("*") if path.name not in ("@base", "@lock")]
 
 
+@pytest.mark.slow  # molecule's example runs on it, too
 def test_debian_13_works_as_well(clean_lab):
     lab = clean_lab
     (name,) = lab.names[:1]

@@ -19,8 +19,6 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLE = REPOSITORY / "docs" / "examples" / "molecule"
 SCENARIOS = sorted(path.parent.name for path in (REPOSITORY / "molecule").glob("*/molecule.yml"))
 LAB = Path("/var/lib/labrun/lab")
-# Each role's installs an engine on two hosts, and tests/lab has several hosts as fleet has.
-SLOW = {path.name for path in (REPOSITORY / "roles").iterdir()} | {"fleet"}
 
 
 def molecule_test(project, scenario):
@@ -48,9 +46,8 @@ def test_there_are_scenarios():
     assert {"fleet", "modules"} <= set(SCENARIOS)
 
 
-@pytest.mark.parametrize(
-    "scenario", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in SCENARIOS]
-)
+@pytest.mark.slow  # a minute or two each; the example below is one
+@pytest.mark.parametrize("scenario", SCENARIOS)
 def test_scenario(scenario):
     molecule_test(REPOSITORY, scenario)
 
