@@ -104,8 +104,11 @@ def test_killed_callers_and_machines_are_mended(lab, host):
 @pytest.mark.vm
 @pytest.mark.parametrize(
     "moment",
-    ["alive", "deaf"]
-    + [pytest.param(name, marks=pytest.mark.slow) for name in ("image/vmlinuz", "disk.qcow2", "qemu.log", "monitor")],
+    ["alive"]
+    + [
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in ("image/vmlinuz", "disk.qcow2", "qemu.log", "monitor", "deaf")
+    ],
 )
 def test_a_host_is_removed_at_whatever_moment_its_caller_was_killed(lab, host, moment):
     """Also before QEMU's monitor is there, and with a QEMU that does not answer: the process is ended all the same."""
