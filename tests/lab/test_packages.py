@@ -56,6 +56,7 @@ def four_steps(run, **arguments):
     return done
 
 
+@pytest.mark.slow
 def test_four_steps_and_back(lab, host, run):
     before = lab.shell(host, LIST)
     done = four_steps(run, owner="one", name=["containerd"])
@@ -79,6 +80,7 @@ def test_what_was_there_before_stays(lab, host, run):
     lab.shell(host, "apt-get purge -y -qq tini >/dev/null 2>&1", timeout=300)
 
 
+@pytest.mark.slow
 def test_without_a_repository(lab, host, run):
     folder = "mkdir -p /srv/debs && cd /srv/debs && apt-get download -qq tini && tar -cf /srv/debs.tar -C /srv debs"
     lab.shell(host, f"({folder}) 2>&1", timeout=300)
