@@ -24,6 +24,26 @@ def _write(path: str, data: bytes) -> None:
         os.close(fd)
 
 
+def replace(path: str, data: bytes, mode: int = 0o644) -> None:
+    """Put a file of that content and mode at path by one rename, which a power cut leaves whole or undone.
+
+    Raises OSError; nothing is left beside it then.
+    """
+    temporary = "%s.%d.new" % (path, os.getpid())
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(fd, mode)
+            os.fsync(fd)
+        os.rename(temporary, path)
+    except BaseException:
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
+        raise
+
+
 def mkdir(path: str, mode: int = 0o755) -> None:
     """mkdir(2). Raises OSError."""
     trace.call("mkdir", (path, "0%o" % mode), os.mkdir, path, mode)

@@ -16,6 +16,7 @@ import os
 import time
 
 from ..labrun.state import DEFAULT_ROOT
+from ..linux import files
 from ..linux.errors import InvalidInput, NotFound, OcilabError
 from .base import Bases
 from .container_host import ContainerHost
@@ -302,19 +303,15 @@ class Lab:
         path = os.path.join(self._folder(definition.name), "host.json")
         os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
         kept = {name: value for name, value in vars(definition).items() if name != "name"}
-        with open(path + ".new", "w", encoding="utf-8") as file:
-            file.write(json.dumps(kept, indent=2, sort_keys=True) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(path + ".new", path)
+        files.replace(path, (json.dumps(kept, indent=2, sort_keys=True) + "\n").encode())
 
     def _forget(self, name: str) -> None:
         """The definition last of all."""
-        for entry in ("host.json.new", "host.json"):
-            path = os.path.join(self._folder(name), entry)
-            if os.path.exists(path):
-                os.unlink(path)
-        os.rmdir(self._folder(name))
+        folder = self._folder(name)
+        left = [entry for entry in os.listdir(folder) if entry.startswith("host.json")]  # also what a killed write left
+        for entry in sorted(left, key=len, reverse=True):
+            os.unlink(os.path.join(folder, entry))
+        os.rmdir(folder)
 
 
 def _await_ready(hosts: list[Host], begun: float, timeout_s: float | None, progress: Progress) -> None:

@@ -15,7 +15,7 @@ import os
 import shutil
 from ipaddress import IPv4Network
 
-from ..linux import netlink
+from ..linux import files, netlink
 from ..linux.errors import AlreadyExists, NotFound, WrongState
 from ..spec import document
 from . import attachment, firewall, names, plugins, subnets
@@ -115,12 +115,7 @@ class Network:
             raise AlreadyExists(message % (self.name, wanted["bridge"]))
         run_dir = self.registry().path
         os.makedirs(self.config_dir, mode=0o755, exist_ok=True)
-        temporary = self.path + ".new"
-        with open(temporary, "wb") as file:
-            file.write(_pretty(_list(version, wanted, run_dir)))
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, self.path)
+        files.replace(self.path, _pretty(_list(version, wanted, run_dir)))
 
     def refuse_in_use(self) -> None:
         """Raises WrongState, with their names, while containers or other devices use it."""

@@ -19,7 +19,7 @@ import shutil
 import time
 from contextlib import contextmanager
 
-from ..linux import syscalls
+from ..linux import files, syscalls
 from ..linux.errors import NotFound, WrongState
 from ..spec import document
 
@@ -68,7 +68,7 @@ class Registry:
     def save(self, record: dict[str, Any]) -> None:
         path = self._file(record["network"], record["cni_id"])
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        _write(path, document.dump(record))
+        files.replace(path, document.dump(record), 0o600)
 
     def load(self, network: str, cni_id: str) -> dict[str, Any]:
         """The record, {} for none."""
@@ -137,20 +137,11 @@ class Registry:
             return {}
 
     def note_host(self, noted: dict[str, Any]) -> None:
-        _write(os.path.join(self.path, "host.json"), document.dump(noted))
+        files.replace(os.path.join(self.path, "host.json"), document.dump(noted), 0o600)
 
     def remove(self) -> None:
         """Remove the folder; the caller holds the lock."""
         shutil.rmtree(self.path, ignore_errors=True)
-
-
-def _write(path: str, data: bytes) -> None:
-    fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, data)
-    finally:
-        os.close(fd)
-    os.rename(path + ".new", path)
 
 
 def lock(path: str) -> int:

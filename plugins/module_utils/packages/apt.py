@@ -14,8 +14,8 @@ import subprocess
 import tempfile
 import time
 
+from ..linux import files
 from ..linux.errors import InvalidInput, OcilabError, Unsupported
-from .repository import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Apt:
     def services_stay(self) -> Iterator[None]:
         """No package starts a service meanwhile (policy-rc.d); a policy of the host's own is left alone."""
         if not os.path.lexists(POLICY):
-            replace(POLICY, _POLICY_TEXT, 0o755)
+            files.replace(POLICY, _POLICY_TEXT, 0o755)
         try:
             yield
         finally:

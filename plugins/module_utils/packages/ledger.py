@@ -12,56 +12,40 @@ A package is written down before it is installed: a run that is killed leaves no
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 
-from ..linux.errors import OcilabError
-from .repository import replace
+from ..provisioning.kept import FOLDER, Kept
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Iterable
 
-PATH = "/var/lib/ocilab.hosts/packages.json"
+PATH = os.path.join(FOLDER, "packages.json")
 
 
 class Ledger:
     """The ledger at path; nothing is written before save()."""
 
     def __init__(self, path: str = PATH) -> None:
-        self.path = path
         self.owners: dict[str, list[str]] = {}
         self.brought: set[str] = set()
         self.marked: set[str] = set()
         self.archives: dict[str, str] = {}
-        self._lock = -1
+        self._kept = Kept(path, "restore it, or remove it with the packages that roles installed")
         self.load()
 
     def load(self) -> None:
         """Read the file anew. Raises OcilabError when it is damaged."""
+        read = self._kept.read() or {"owners": {}, "brought": [], "marked": [], "archives": {}}
         try:
-            with open(self.path, encoding="utf-8") as file:
-                read = json.load(file)
             self.owners = {owner: sorted(names) for owner, names in read["owners"].items()}
             self.brought, self.marked, self.archives = set(read["brought"]), set(read["marked"]), dict(read["archives"])
-        except FileNotFoundError:
-            self.owners, self.brought, self.marked, self.archives = {}, set(), set(), {}
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise OcilabError(
-                "%s: is damaged; restore it, or remove it with the packages that roles installed" % self.path
-            )
+        except (KeyError, ValueError, TypeError, AttributeError):
+            raise self._kept.damaged() from None
 
     def lock(self) -> None:
         """Wait until no other run changes packages, and keep others out until this process ends. Raises OSError."""
-        folder = os.path.dirname(self.path)
-        while True:
-            os.makedirs(folder, 0o755, exist_ok=True)
-            self._lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
-            if os.path.isdir(folder) and os.path.samestat(os.fstat(self._lock), os.stat(folder)):
-                break
-            os.close(self._lock)  # the one before was the last owner, and removed the folder
+        self._kept.lock()
         self.load()
 
     def of_others(self, owner: str) -> set[str]:
@@ -79,19 +63,6 @@ class Ledger:
                 self.archives[owner] = archive
 
     def save(self) -> None:
-        """Write the file; without owners and packages it goes, and its folder where nothing else is in it."""
-        folder = os.path.dirname(self.path)
-        if not self.owners and not self.brought and not self.marked:
-            try:
-                os.unlink(self.path)
-            except FileNotFoundError:
-                pass
-            try:
-                os.rmdir(folder)
-            except OSError:
-                pass  # not empty, or never made
-            return
-        os.makedirs(folder, 0o755, exist_ok=True)
+        """Write the file; without owners and packages it goes."""
         content = {"owners": self.owners, "brought": sorted(self.brought), "marked": sorted(self.marked)}
-        content["archives"] = self.archives
-        replace(self.path, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode(), 0o644)
+        self._kept.write(dict(content, archives=self.archives) if any(content.values()) else {})

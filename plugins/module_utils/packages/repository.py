@@ -11,6 +11,7 @@ import os
 import re
 import tempfile
 
+from ..linux import files
 from ..linux.errors import InvalidInput, OcilabError
 from . import download, openpgp
 
@@ -89,7 +90,7 @@ class Repository:
             raise OcilabError(message % (self.owner, ", ".join(found), ", ".join(self.keys)))
         for path, data in ((self.key_path, key), (self.path, self.text().encode())):
             os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-            replace(path, data, 0o644)
+            files.replace(path, data)
 
     @contextlib.contextmanager
     def put_back_on_failure(self) -> Iterator[None]:
@@ -97,10 +98,10 @@ class Repository:
         before = [(path, _read(path)) for path in (self.key_path, self.path)]
         try:
             yield
-        except Exception:
+        except BaseException:
             for path, data in before:
                 if data:
-                    replace(path, data, 0o644)
+                    files.replace(path, data)
                 elif os.path.lexists(path):
                     os.unlink(path)
             raise
@@ -124,16 +125,6 @@ class Repository:
             for name in os.listdir(LISTS) if os.path.isdir(LISTS) else []:
                 if name.startswith(prefix):
                     os.unlink(os.path.join(LISTS, name))
-
-
-def replace(path: str, data: bytes, mode: int) -> None:
-    """Put a file of that content there by one rename. Raises OSError."""
-    temporary = "%s.%d.new" % (path, os.getpid())
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-        file.write(data)
-        os.fchmod(file.fileno(), mode)
-        os.fsync(file.fileno())
-    os.rename(temporary, path)
 
 
 def _read(path: str) -> bytes:

@@ -11,15 +11,12 @@ its rules in the form of iptables-save(8) before the first engine}}.
 from __future__ import annotations
 
 import fnmatch
-import json
 import os
 import shlex
-import shutil
-import subprocess
 
-from ..linux.errors import OcilabError
-from .ledger import PATH
-from .repository import replace
+from ..linux import files
+from ..provisioning import commands
+from ..provisioning.kept import FOLDER, Kept
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,24 +43,32 @@ class Traces:
         chains: Iterable[str] = (),
         interfaces: Iterable[str] = (),
         shared_chains: Iterable[str] = (),
-        folder: str = os.path.dirname(PATH),
+        folder: str = FOLDER,
     ) -> None:
         self.engine = engine
         self.interfaces = list(interfaces)
-        self.path = os.path.join(folder, "network.json")
+        self._own_chains = list(chains)
+        self._shared_chains = list(shared_chains)
+        self._kept = Kept(os.path.join(folder, "network.json"), "remove it, and forwarding stays as it is now")
         self.note = self._read()
-        last = self.note.get("engines") == [engine]
-        self.chains = [*chains, *(shared_chains if last else ())]
+
+    @property
+    def chains(self) -> list[str]:
+        """Beginnings of the names of the chains that go with the engine."""
+        return self._own_chains + (self._shared_chains if self.note.get("engines") == [self.engine] else [])
 
     def _read(self) -> dict[str, Any]:
-        try:
-            with open(self.path, encoding="utf-8") as file:
-                note = json.load(file)
-            return {"engines": list(note["engines"]), "ip_forward": note["ip_forward"], "tools": dict(note["tools"])}
-        except FileNotFoundError:
+        note = self._kept.read()
+        if not note:
             return {}
+        try:
+            return {"engines": list(note["engines"]), "ip_forward": note["ip_forward"], "tools": dict(note["tools"])}
         except (ValueError, KeyError, TypeError):
-            raise OcilabError("%s: is damaged; remove it, and forwarding stays as it is now" % self.path)
+            raise self._kept.damaged() from None
+
+    def _lock(self) -> None:
+        self._kept.lock()
+        self.note = self._read()
 
     def noted(self) -> bool:
         """Whether the engine has noted what was before it."""
@@ -71,18 +76,15 @@ class Traces:
 
     def take(self) -> None:
         """Note what is there, unless another engine has done so before; the tools are installed by then."""
+        self._lock()
         if not self.note:
-            tools = {tool: run(tool + "-save") for tool in _TOOLS if shutil.which(tool)}
-            self.note = {"engines": [], "ip_forward": _file(_IP_FORWARD), "tools": tools}
+            tools = {tool: commands.run(tool + "-save") for tool in _TOOLS if commands.has(tool)}
+            self.note = {"engines": [], "ip_forward": files.read_text(_IP_FORWARD), "tools": tools}
         self.note["engines"] = sorted({*self.note["engines"], self.engine})
         self._write()
 
     def _write(self) -> None:
-        if self.note.get("engines"):
-            os.makedirs(os.path.dirname(self.path), 0o755, exist_ok=True)
-            replace(self.path, (json.dumps(self.note, indent=1, sort_keys=True) + "\n").encode(), 0o644)
-        elif os.path.exists(self.path):
-            os.unlink(self.path)
+        self._kept.write(self.note if self.note.get("engines") else {})
 
     def commands(self) -> list[list[str]]:
         """What takes the engine's traces away, in order; empty when there are none."""
@@ -90,9 +92,9 @@ class Traces:
         names = sorted(os.listdir(_NET))
         bridges = [name for name in names if os.path.isdir(os.path.join(_NET, name, "bridge")) and self._ours(name)]
         for tool in _TOOLS:
-            if shutil.which(tool):
+            if commands.has(tool):
                 before = parse(self.note.get("tools", {}).get(tool, "")) if self.noted() else None
-                for table, now in parse(run(tool + "-save")).items():
+                for table, now in parse(commands.run(tool + "-save")).items():
                     found += [[tool, "-w", "-t", table, *words] for words in self._table(table, now, before)]
         found += [["ip", "link", "delete", name] for name in bridges]
         return found
@@ -126,16 +128,20 @@ class Traces:
     def forwarding(self) -> str:
         """What ip_forward is to be again: only when the last engine leaves."""
         before = self.note.get("ip_forward", "")
-        return before if self.note.get("engines") == [self.engine] and before not in ("", _file(_IP_FORWARD)) else ""
+        return (
+            before
+            if self.note.get("engines") == [self.engine] and before not in ("", files.read_text(_IP_FORWARD))
+            else ""
+        )
 
     def remove(self) -> None:
         """Take the traces away, and the note with the last engine."""
-        commands, forwarding = self.commands(), self.forwarding()
-        for words in commands:
-            run(*words)
+        self._lock()
+        wanted, forwarding = self.commands(), self.forwarding()
+        for words in wanted:
+            commands.run(*words)
         if forwarding:
-            with open(_IP_FORWARD, "w") as file:
-                file.write(forwarding)
+            files.write(_IP_FORWARD, forwarding.encode())
         if self.noted():
             self.note["engines"].remove(self.engine)
             self._write()
@@ -162,16 +168,3 @@ def _jumps_to(rule: list[str], chains: list[str]) -> bool:
 
 def _interfaces(rule: list[str]) -> list[str]:
     return [name for word, name in zip(rule, rule[1:]) if word in ("-i", "-o")]
-
-
-def _file(path: str) -> str:
-    with open(path) as file:
-        return file.read().strip()
-
-
-def run(*words: str) -> str:
-    """What the command prints. Raises OcilabError with its own last line."""
-    result = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if result.returncode != 0:
-        raise OcilabError("%s: %s" % (" ".join(words), (result.stderr.strip().splitlines() or ["failed"])[-1]))
-    return result.stdout

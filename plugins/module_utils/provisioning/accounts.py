@@ -10,9 +10,7 @@ A thing is written down before it is made. What another owner needs of a user wh
 
 from __future__ import annotations
 
-import fcntl
 import grp
-import json
 import os
 import pwd
 import re
@@ -22,6 +20,7 @@ from functools import partial
 
 from ..linux.errors import InvalidInput, OcilabError
 from . import commands, subids
+from .kept import FOLDER, Kept
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     Action = tuple[str, str]  # (user, what is done)
 
-PATH = "/var/lib/ocilab.hosts/users.json"
+PATH = os.path.join(FOLDER, "users.json")
 _LINGER = "/var/lib/systemd/linger"
 _NAME = re.compile(r"[a-z_][a-z0-9_-]{0,30}\Z")  # useradd(8)
 _UNIT = re.compile(r"[A-Za-z0-9:_.@-]+\.(socket|service|timer)\Z")
@@ -62,9 +61,8 @@ class Accounts:
     def __init__(self, owner: str, remove_home: bool = False, path: str = PATH) -> None:
         self.owner = owner
         self.remove_home = remove_home
-        self._path = path
-        self._lock = -1
-        self._ledger: dict[str, dict[str, dict[str, Any]]] = self._load()
+        self._kept = Kept(path, "restore it, or remove it with the users that roles made")
+        self._ledger = self._load()
 
     def plan(self, wishes: list[Wish]) -> list[Action]:
         """What carry_out() would do; nothing is changed. Raises InvalidInput where ranges of ids overlap."""
@@ -218,42 +216,15 @@ class Accounts:
         self._save()
 
     def _load(self) -> dict[str, dict[str, dict[str, Any]]]:
-        try:
-            with open(self._path, encoding="utf-8") as file:
-                read: dict[str, dict[str, dict[str, Any]]] = json.load(file)
-        except FileNotFoundError:
-            return {}
-        except ValueError:
-            raise OcilabError("%s: is damaged; restore it, or remove it with the users that roles made" % self._path)
-        return read
+        return self._kept.read()
 
     def _take_lock(self) -> None:
         """Wait until no other run changes users, and keep others out until this process ends."""
-        folder = os.path.dirname(self._path)
-        while True:
-            os.makedirs(folder, 0o755, exist_ok=True)
-            self._lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
-            if os.path.isdir(folder) and os.path.samestat(os.fstat(self._lock), os.stat(folder)):
-                break
-            os.close(self._lock)  # the one before had the last use of it, and removed it
+        self._kept.lock()
         self._ledger = self._load()
 
     def _save(self) -> None:
-        """Write the ledger; an empty one goes, and its folder where nothing else is in it."""
-        if not any(self._ledger.values()):
-            for remove, path in ((os.unlink, self._path), (os.rmdir, os.path.dirname(self._path))):
-                try:
-                    remove(path)
-                except OSError:
-                    pass  # never made, or not empty
-            return
-        os.makedirs(os.path.dirname(self._path), 0o755, exist_ok=True)
-        new = self._path + ".new"
-        with open(new, "w", encoding="utf-8") as file:
-            json.dump(self._ledger, file, indent=1, sort_keys=True)
-            file.write("\n")
-        os.replace(new, self._path)
+        self._kept.write({owner: users for owner, users in self._ledger.items() if users})
 
 
 def systemctl(name: str, *words: str) -> tuple[int, str]:

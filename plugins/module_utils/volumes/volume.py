@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import shutil
 
-from ..linux import mounts, syscalls
+from ..linux import files, mounts, syscalls
 from ..linux.errors import InvalidInput, KernelRefused, NotFound, WrongState
 from ..spec import document
 
@@ -122,12 +122,7 @@ class Volume:
         self.refuse_change(wanted)
         os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
         os.makedirs(self.data, mode=0o755, exist_ok=True)
-        temporary = "%s.%d.new" % (self._description, os.getpid())
-        with open(temporary, "wb") as file:
-            file.write(document.dump(wanted) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, self._description)
+        files.replace(self._description, document.dump(wanted) + b"\n")
 
     def source(self) -> str:
         """The directory to mount, with a tmpfs volume's tmpfs in its place. Raises NotFound, KernelRefused."""
