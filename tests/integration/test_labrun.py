@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import container
+from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import container, managed
 from ansible_collections.ocilab.hosts.plugins.module_utils.linux.errors import CommandNotFound
 
 pytestmark = pytest.mark.root
@@ -450,3 +450,40 @@ def test_a_container_without_process_can_be_created_and_not_be_started(bundle):
     bundle.assert_nothing_left()
     bundle.config["process"] = process
     assert bundle.run("/bin/true").returncode == 0
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("state", ["stopped", "absent"])
+def test_many_containers_end_in_the_time_of_one(bundle, tmp_path, state):
+    """The first process of a pid namespace that handles no SIGTERM does not hear it, as sleep here."""
+    bundle.config["process"]["args"] = ["/bin/sleep", "100"]
+    bundle.write()
+    wanted = [
+        managed.Wanted(f"{bundle.name}-{number}", str(bundle.state), str(tmp_path / "data"), str(bundle.path), 2)
+        for number in range(4)
+    ]
+
+    def bring(state):
+        planned = [(item, managed.plan(item, state)) for item in wanted]
+        started = time.monotonic()
+        done = list(managed.carry_out(planned, True))
+        return time.monotonic() - started, done
+
+    bring("started")
+    took, done = bring(state)
+    assert 2 <= took < 6
+    assert all(any(step["step"] == "stop" for step in item["steps"]) for item in done)
+    assert [item.shown().get("status") for item in wanted] == [None if state == "absent" else "stopped"] * 4
+    if state == "stopped":
+        assert [item.container.exit_code() for item in wanted] == [137] * 4
+
+
+@pytest.mark.root
+def test_a_created_container_stops_at_once(bundle):
+    bundle.write()
+    bundle.labrun("create", "--bundle", str(bundle.path), bundle.name)
+    made = container.Container(bundle.name, str(bundle.state))
+    started = time.monotonic()
+    made.stop(20)
+    assert time.monotonic() - started < 10
+    assert made.state()["status"] == "stopped"

@@ -119,13 +119,18 @@ class Container:
             raise
 
     def stop(self, timeout_s: float) -> None:
-        """SIGTERM, and SIGKILL when the process has not ended after timeout_s seconds; then the exit code is recorded.
+        """ask_to_stop(), and await_stop(). Raises NotFound, OcilabError."""
+        self.ask_to_stop()
+        self.await_stop(timeout_s)
 
-        An annotation (image-spec, annotations.md and conversion.md) may name another signal, as systemd asks for.
+    def ask_to_stop(self) -> None:
+        """SIGTERM, or the signal that an annotation names (image-spec, annotations.md and conversion.md), as systemd's.
+
         Raises NotFound, OcilabError.
         """
         trace.step("stop")
-        name = self.folder.load()["annotations"].get(_STOP_SIGNAL)
+        kept = self.folder.load()
+        name = kept["annotations"].get(_STOP_SIGNAL)
         signal = SIGTERM
         if name:
             from ..linux import signals
@@ -137,11 +142,23 @@ class Container:
         pidfd = processes.open_process(*self.folder.process())
         if pidfd >= 0:
             try:
-                syscalls.pidfd_send_signal(pidfd, signal)
-                if not processes.wait_gone(pidfd, timeout_s):
-                    self._destroy_process()
+                syscalls.pidfd_send_signal(pidfd, self._heard(signal, self.folder.status(kept)))
             except ProcessLookupError:
                 pass
+            finally:
+                os.close(pidfd)
+
+    def await_stop(self, timeout_s: float) -> None:
+        """SIGKILL when the process has not ended after timeout_s seconds; then the exit code is recorded.
+
+        Raises OcilabError.
+        """
+        trace.step("stop")
+        pidfd = processes.open_process(*self.folder.process())
+        if pidfd >= 0:
+            try:
+                if not processes.wait_gone(pidfd, timeout_s):
+                    self._destroy_process()
             finally:
                 os.close(pidfd)
         monitor = self.noted("monitor")
@@ -175,10 +192,7 @@ class Container:
         trace.step("kill")
         kept = self.folder.load()
         status = self.folder.status(kept)
-        if status == "created" and signal not in HARMLESS:
-            signal = (
-                SIGKILL  # the kernel drops others: nothing handles them yet (pid_namespaces(7)); runc's init ends too
-            )
+        signal = self._heard(signal, status)
         everyone = everyone or (signal == SIGKILL and not kept.get("own_pids", True))
         cgroup = self.cgroup() if everyone or signal == SIGKILL else None
         if everyone and cgroup and (status != "stopped" or cgroup.pids()):
@@ -195,6 +209,12 @@ class Container:
             raise KernelRefused("pidfd_send_signal", "container %s" % self.id, error.errno) from None
         finally:
             os.close(pidfd)
+
+    def _heard(self, signal: int, status: str) -> int:
+        """SIGKILL for what would end a process that waits for its start: nothing handles signals there yet, and the
+        kernel drops those of an init that nothing handles (pid_namespaces(7)). runc's init ends, too.
+        """
+        return SIGKILL if status == "created" and signal not in HARMLESS else signal
 
     def delete(self, force: bool = False, warn: Warn = _ignore) -> None:
         """Remove all that the journal names, then the folder. Raises NotFound and WrongState, none of them with force.

@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
+from contextlib import contextmanager
 
 from ..images.store import Store
 from ..linux import trace
@@ -145,15 +147,19 @@ def predict(before: dict[str, Any], actions: list[str]) -> dict[str, Any]:
 def carry_out(planned: list[tuple[Wanted, list[str]]], explain: bool) -> Iterator[dict[str, Any]]:
     """Do the actions of each; in order, {"steps": those of labrun/explain.py if explain, "warnings": [text]}.
 
-    As many are under way at once as there are processors. Raises what create() raises, of the first that fails: those
-    that are under way are completed then, and none is begun any more. A container and a bundle that could not be
-    completed are removed again.
+    All that are to end are asked to before any is waited for; of the rest as many are under way at once as there are
+    processors. Raises what create() raises, of the first that fails: those that are under way are completed then, and
+    none is begun any more. A container and a bundle that could not be completed are removed again.
     """
     limit = len(os.sched_getaffinity(0))
+    works = [_Work(wanted, actions, explain) for wanted, actions in planned]
     begun: deque[_Work] = deque()
+    for work in works:
+        work.ask_to_stop()
     try:
-        for wanted, actions in planned:
-            begun.append(_Work(wanted, actions, explain))
+        for work in works:
+            work.begin()
+            begun.append(work)
             if len(begun) > limit:
                 yield begun.popleft().finish()
         while begun:
@@ -167,25 +173,59 @@ def carry_out(planned: list[tuple[Wanted, list[str]]], explain: bool) -> Iterato
 
 
 class _Work:
-    """The actions for one container: all done when this is made but for a creation, which is under way."""
+    """The actions for one container, in order: ask_to_stop(), begin() and finish()."""
 
     def __init__(self, wanted: Wanted, actions: list[str], explain: bool) -> None:
         self.wanted = wanted
+        self.actions = actions
         self.explain = explain
         self.start: monitor.Start | None = None
-        if explain:
+        self.records: list[dict[str, Any]] = []
+        self.deadline = 0.0
+
+    def ask_to_stop(self) -> None:
+        """Where it is to end and nothing takes its place: many end in the time of one. Raises OcilabError."""
+        if self.actions not in (["stop"], ["delete"]) or not self.wanted.container.folder.exists():
+            return
+        self.deadline = time.monotonic() + self.wanted.stop_timeout_s
+        with self._recorded():
+            self.wanted.container.ask_to_stop()
+
+    def begin(self) -> None:
+        """All of the actions but for a creation, which is under way then. Raises OcilabError."""
+        with self._recorded():
+            for action in self.actions:
+                if action == "delete":
+                    self._delete(keep_bundle="create" in self.actions)
+                elif action == "stop":
+                    self._stop()
+                elif action == "create":
+                    self.start = _create(self.wanted, "start" in self.actions, self.explain)
+                elif action == "start" and "create" not in self.actions:
+                    self.wanted.container.start()
+
+    @contextmanager
+    def _recorded(self) -> Iterator[None]:
+        if self.explain:
             trace.begin()
-        for action in actions:
-            if action == "delete":
-                _delete(wanted, keep_bundle="create" in actions)
-            elif action == "stop":
-                wanted.container.stop(wanted.stop_timeout_s)
-            elif action == "create":
-                self.start = _create(wanted, "start" in actions, explain)
-            elif action == "start" and "create" not in actions:
-                wanted.container.start()
-        self.records = trace.take()
-        trace.end()
+        try:
+            yield
+        finally:
+            self.records += trace.take()
+            trace.end()
+
+    def _stop(self) -> None:
+        if self.deadline:
+            self.wanted.container.await_stop(max(0.0, self.deadline - time.monotonic()))
+        else:
+            self.wanted.container.stop(self.wanted.stop_timeout_s)
+
+    def _delete(self, keep_bundle: bool) -> None:
+        if self.wanted.container.folder.exists():
+            self._stop()
+            self.wanted.container.delete(force=True)
+        if not keep_bundle or self.wanted.make_bundle is None:
+            self.wanted.own_bundle.remove()
 
     def finish(self) -> dict[str, Any]:
         """Wait for the creation; see carry_out()."""
@@ -204,14 +244,6 @@ class _Work:
 def _program(wanted: Wanted) -> str:
     config = wanted.config or bundles.Bundle(wanted.bundle_path).config() or {}
     return " ".join((config.get("process") or {}).get("args") or [])
-
-
-def _delete(wanted: Wanted, keep_bundle: bool) -> None:
-    if wanted.container.folder.exists():
-        wanted.container.stop(wanted.stop_timeout_s)
-        wanted.container.delete(force=True)
-    if not keep_bundle or wanted.make_bundle is None:
-        wanted.own_bundle.remove()
 
 
 def _create(wanted: Wanted, run: bool, explain: bool) -> monitor.Start:
