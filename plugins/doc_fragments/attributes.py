@@ -35,6 +35,14 @@ attributes:
     support: full
 """
 
+    ROOT = r"""
+options:
+  root:
+    description: Where the state of containers is kept.
+    type: path
+    default: /run/labrun
+"""
+
     STORE = r"""
 options:
   store:

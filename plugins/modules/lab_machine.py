@@ -21,6 +21,8 @@ author:
   - ocilab.hosts authors (@ocilab)
 extends_documentation_fragment:
   - ocilab.hosts.attributes
+  - ocilab.hosts.attributes.root
+  - ocilab.hosts.attributes.store
 options:
   name:
     description:
@@ -96,22 +98,10 @@ options:
     description: Seconds for a machine to shut down before its processes are killed.
     type: float
     default: 20
-  root:
-    description: Where the state of containers is kept.
-    type: path
-    default: /run/labrun
   data_root:
     description: Where the machines and the root filesystems that they share are kept, below C(lab).
     type: path
     default: /var/lib/labrun
-  store:
-    description: The image store.
-    type: path
-    default: /var/lib/labrun/images
-  layers:
-    description: Where the layers of images are unpacked, once each.
-    type: path
-    default: /var/lib/labrun/layers
   network_config_dir:
     description: Where networks are defined.
     type: path
@@ -160,7 +150,7 @@ progress:
 
 import time
 
-from ansible_collections.ocilab.hosts.plugins.module_utils.arguments import memory_bytes
+from ansible_collections.ocilab.hosts.plugins.module_utils import arguments
 from ansible_collections.ocilab.hosts.plugins.module_utils.glue import run_module
 from ansible_collections.ocilab.hosts.plugins.module_utils.machines import lab as labs
 
@@ -173,7 +163,7 @@ def definition(params, name):
         packages=params["packages"],
         mirror=params["mirror"],
         image=params["image"],
-        memory=memory_bytes(params["memory"]) if params["memory"] else 0,
+        memory=arguments.memory_bytes(params["memory"]) if params["memory"] else 0,
         cpus=params["cpus"],
         network=params["network"],
     )
@@ -208,6 +198,7 @@ def run(module):
 
 def main():
     argument_spec = dict(
+        arguments.STORE,
         name={"type": "list", "elements": "str"},
         state={"type": "str", "choices": ["created", "started", "stopped", "absent"], "default": "started"},
         backend={"type": "str", "choices": list(labs.BACKENDS), "default": "container"},
@@ -223,8 +214,6 @@ def main():
         stop_timeout={"type": "float", "default": 20},
         root={"type": "path", "default": "/run/labrun"},
         data_root={"type": "path", "default": "/var/lib/labrun"},
-        store={"type": "path", "default": "/var/lib/labrun/images"},
-        layers={"type": "path", "default": "/var/lib/labrun/layers"},
     )
     run_module(argument_spec, run, required_if=[("state", "created", ["name"]), ("state", "started", ["name"])])
 

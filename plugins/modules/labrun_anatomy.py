@@ -18,6 +18,7 @@ author:
   - ocilab.hosts authors (@ocilab)
 extends_documentation_fragment:
   - ocilab.hosts.attributes
+  - ocilab.hosts.attributes.root
 attributes:
   check_mode:
     support: full
@@ -40,10 +41,6 @@ options:
     description: The container's id.
     type: str
     default: anatomy
-  root:
-    description: Where the state of containers is kept.
-    type: path
-    default: /run/labrun
 """
 
 EXAMPLES = r"""

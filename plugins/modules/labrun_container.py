@@ -20,6 +20,7 @@ extends_documentation_fragment:
   - ocilab.hosts.attributes
   - ocilab.hosts.attributes.store
   - ocilab.hosts.attributes.bundle
+  - ocilab.hosts.attributes.root
 attributes:
   idempotent:
     support: partial
@@ -97,10 +98,6 @@ options:
     description: Seconds between C(SIGTERM) and C(SIGKILL).
     type: float
     default: 10
-  root:
-    description: Where the state of containers is kept.
-    type: path
-    default: /run/labrun
   data_root:
     description: Where bundles of containers and their logs are kept.
     type: path

@@ -17,6 +17,7 @@ author:
   - ocilab.hosts authors (@ocilab)
 extends_documentation_fragment:
   - ocilab.hosts.attributes.info
+  - ocilab.hosts.attributes.root
 options:
   name:
     description: The container's id. Without it all containers are returned.
@@ -29,10 +30,6 @@ options:
     description: Whether to return what each container uses.
     type: bool
     default: false
-  root:
-    description: Where the state of containers is kept.
-    type: path
-    default: /run/labrun
 """
 
 EXAMPLES = r"""

@@ -18,6 +18,7 @@ author:
   - ocilab.hosts authors (@ocilab)
 extends_documentation_fragment:
   - ocilab.hosts.attributes
+  - ocilab.hosts.attributes.root
 attributes:
   check_mode:
     support: partial
@@ -67,10 +68,6 @@ options:
     description: Whether to return when the command has started. It has no standard input and output then.
     type: bool
     default: false
-  root:
-    description: Where the state of containers is kept.
-    type: path
-    default: /run/labrun
 """
 
 EXAMPLES = r"""

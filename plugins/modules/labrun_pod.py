@@ -19,6 +19,7 @@ author:
   - ocilab.hosts authors (@ocilab)
 extends_documentation_fragment:
   - ocilab.hosts.attributes
+  - ocilab.hosts.attributes.root
 options:
   name:
     description: The pod's id, which no container can have.
@@ -62,10 +63,6 @@ options:
     description: Seconds between C(SIGTERM) and C(SIGKILL), for the pod and for each of its containers.
     type: float
     default: 10
-  root:
-    description: Where the state of containers is kept.
-    type: path
-    default: /run/labrun
   data_root:
     description: Where bundles of containers and their logs are kept.
     type: path

@@ -17,6 +17,7 @@ author:
   - ocilab.hosts authors (@ocilab)
 extends_documentation_fragment:
   - ocilab.hosts.attributes
+  - ocilab.hosts.attributes.root
 options:
   name:
     description: The volume's name.
@@ -54,10 +55,6 @@ options:
     description: Whether to remove a volume that a container uses.
     type: bool
     default: false
-  root:
-    description: Where the state of containers is kept.
-    type: path
-    default: /run/labrun
   data_root:
     description: Where volumes are kept, in the folder C(volumes).
     type: path

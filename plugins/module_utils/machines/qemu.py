@@ -44,25 +44,12 @@ _PROGRESS_S = 10.0
 
 
 class Machine:
-    """The machine in a folder of its own, which destroy() removes. Errors are OcilabError."""
+    """The machine in a folder of its own. Errors are OcilabError."""
 
     def __init__(self, image: Image, folder: str) -> None:
         self.image = image
         self.folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-
-    def start(
-        self,
-        progress: Progress,
-        hostname: str = "machine",
-        memory_mib: int = 1024,
-        cpus: int = 2,
-        outlives: bool = False,
-        timeout_s: float = 300.0,
-    ) -> None:
-        """Boot, and return when ssh answers: 20 s by emulation on an idle host. It is off after an error."""
-        self.boot(progress, hostname, memory_mib, cpus, outlives)
-        self.wait_ready(progress, timeout_s)
 
     def boot(
         self,
@@ -70,13 +57,11 @@ class Machine:
         hostname: str = "machine",
         memory_mib: int = 1024,
         cpus: int = 2,
-        outlives: bool = False,
         words: str = "",
     ) -> None:
-        """Start QEMU, and return at once. A disk that is there is used again.
+        """Start QEMU, which stays when the caller ends, and return at once. A disk that is there is used again.
 
-        outlives: the machine stays when the caller ends; otherwise it is killed with it. words: more for the kernel's
-        command line.
+        words: more for the kernel's command line.
         """
         qemu = _qemu()
         accelerator = _accelerator(self.image, progress)
@@ -90,8 +75,7 @@ class Machine:
             os.rename(disk + ".new", disk)
         with open(os.path.join(self.folder, "known_hosts"), "w", encoding="ascii") as file:
             file.write("machine %s\n" % self.image.host_key)
-        arguments = [] if outlives else ["setpriv", "--pdeathsig", "KILL", "--"]
-        arguments += _arguments(
+        arguments = _arguments(
             qemu, self.image, accelerator, "systemd.hostname=%s %s" % (hostname, words), memory_mib, cpus
         )
         arguments += ["-drive", "file=disk.qcow2,if=virtio,cache=unsafe,discard=unmap", "-device", "virtio-rng-pci"]
@@ -263,12 +247,6 @@ class Machine:
                 _kill_holder(pid, (wanted.st_dev, wanted.st_ino))
             time.sleep(0.05)
 
-    def destroy(self) -> None:
-        """Power off, and remove the machine's folder."""
-        self.stop()
-        if os.path.isdir(self.folder):
-            shutil.rmtree(self.folder)
-
     def _monitor(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
         """Ask QEMU (QMP: one JSON object a line); waits for the connection's end after "quit".
 
@@ -344,7 +322,7 @@ def _qemu() -> str:
     machine = os.uname().machine
     program = shutil.which("qemu-system-" + machine)
     needed = [] if program else ["qemu-system-" + machine]
-    needed += [name for name in ("qemu-img", "setpriv", "ssh") if not shutil.which(name)]
+    needed += [name for name in ("qemu-img", "ssh") if not shutil.which(name)]
     if needed or not program or machine not in _BOARDS:
         package = "qemu-system-arm" if machine == "aarch64" else "qemu-system-x86"
         raise Unsupported(

@@ -78,7 +78,6 @@ class VirtualHost:
             hostname=self.definition.name,
             memory_mib=memory_mib,
             cpus=int(self.definition.cpus) or _CPUS,
-            outlives=True,
             words="systemd.machine_id=" + number,
         )
 

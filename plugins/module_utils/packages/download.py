@@ -58,15 +58,6 @@ def fetch(url: str, sha256: str, path: str, proxies: Proxies) -> None:
         raise OcilabError("download %s: its sha256 is %s, and %s was asked for" % (url, found, sha256))
 
 
-def sha256_of(path: str) -> str:
-    """The file's sha256 in hexadecimal digits. Raises OSError."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for chunk in iter(lambda: file.read(1 << 20), b""):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def _through(url: str, proxies: Proxies) -> bool:
     """Whether a proxy is between: no_proxy names hosts, and domains with all that is below them."""
     import urllib.parse
