@@ -114,7 +114,10 @@ def _answer(connection: socket.socket, wanted: dict[str, Any], fds: list[int]) -
     for fd in fds:
         os.close(fd)
     fds.clear()
-    sockets.send(connection, b'{"started": true}', [])
+    try:
+        sockets.send(connection, b'{"started": true}', [])
+    except OSError:
+        pass  # whoever asked has gone: the wait ends the command for that
     return {"code": _wait(connection, pid)}, []
 
 

@@ -25,7 +25,8 @@ def send(connection: socket.socket, data: bytes, fds: list[int]) -> None:
     rights = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
     control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if fds else []
     sent = connection.sendmsg([message], control)
-    connection.sendall(message[sent:])
+    if sent < len(message):  # what would be empty is no message to a peer that has read the whole and gone
+        connection.sendall(message[sent:])
 
 
 def receive(connection: socket.socket) -> tuple[bytes, list[int]]:
