@@ -441,16 +441,21 @@ def test_without_the_plugins_a_container_can_still_be_deleted(lab, monkeypatch):
     assert (host(shared=False), lab.leases("lab"), network.attached()) == before
 
 
-def test_a_network_whose_users_were_lost_is_removed(lab):
-    """The state folder was removed by hand."""
+@pytest.mark.parametrize("is_held", [False, True])
+def test_a_network_whose_users_were_lost_is_removed(lab, is_held):
+    """The state folder was removed by hand; also while the container's namespace, and so its device, is still there."""
     before = host()
     network = lab.network("lab")
-    lab.start("a", ["lab"], ["8080:80"])
+    namespace = os.open(f"/proc/{lab.start('a', ['lab'], ['8080:80']).pid}/ns/net", os.O_RDONLY)
+    if not is_held:
+        os.close(namespace)
     lab.kill("a")
     for path in (lab.root / (lab.prefix + "a")).iterdir():
         path.unlink()
     (lab.root / (lab.prefix + "a")).rmdir()
     network.remove()
+    if is_held:
+        os.close(namespace)
     assert host() == before
     for path in Path("/sys/fs/cgroup").glob(f"*/labrun-{lab.prefix}a"):
         path.rmdir()

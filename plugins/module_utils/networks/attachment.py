@@ -237,7 +237,7 @@ def _guessed(entry: dict[str, Any], registry: Registry) -> dict[str, Any]:
 
 def _delete_devices(entry: dict[str, Any], result: dict[str, Any]) -> None:
     """The host's end of the pair: the kernel removes it some time after the namespace, which another may still hold."""
-    ours = {item["name"] for item in result.get("interfaces", []) if not item.get("sandbox")} - {entry["bridge"]}
+    ours = devices(entry, result)
     links = netlink.links()
     bridge = next((link["index"] for link in links if link["name"] == entry["bridge"]), -1)
     for link in links:
@@ -246,6 +246,11 @@ def _delete_devices(entry: dict[str, Any], result: dict[str, Any]) -> None:
                 netlink.delete_device(link["name"])
             except OSError as error:
                 raise KernelRefused("RTM_DELLINK", link["name"], error.errno) from None
+
+
+def devices(entry: dict[str, Any], result: dict[str, Any]) -> set[str]:
+    """The names of the devices on the host that the plugins' result tells of, but for the bridge."""
+    return {item["name"] for item in result.get("interfaces", []) if not item.get("sandbox")} - {entry["bridge"]}
 
 
 def check(record: dict[str, Any]) -> str:

@@ -120,8 +120,12 @@ class Network:
     def refuse_in_use(self) -> None:
         """Raises WrongState, with their names, while containers or other devices use it."""
         described = self.describe()
-        users = [record["id"] for record in self.registry().attached(self.name) if not attachment.is_lost(record)]
-        users += [] if users or not described else _ports(described["bridge"])
+        records = self.registry().attached(self.name)
+        lost = [record for record in records if attachment.is_lost(record)]
+        users = [record["id"] for record in records if record not in lost]
+        if described and not users:
+            theirs: set[str] = set().union(*(attachment.devices(record, record["result"]) for record in lost))
+            users = _ports(described["bridge"], theirs)
         if users:
             raise WrongState("network %s: in use by %s; delete them first" % (self.name, ", ".join(users)))
 
@@ -172,11 +176,11 @@ def differ_in_use(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return dict(one, labels={}) != dict(other, labels={})
 
 
-def _ports(bridge: str) -> list[str]:
-    """Devices of others on the bridge."""
+def _ports(bridge: str, lost: set[str]) -> list[str]:
+    """Devices of others on the bridge: lost ones go with the network, if the kernel has not removed them before."""
     links = netlink.links()
     index = next((link["index"] for link in links if link["name"] == bridge), -1)
-    return ["the device %s" % link["name"] for link in links if link["master"] == index]
+    return ["the device %s" % link["name"] for link in links if link["master"] == index and link["name"] not in lost]
 
 
 def _list(version: str, wanted: dict[str, Any], run_dir: str) -> dict[str, Any]:
