@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _INSIDE = "/run/notify"
 _NAME = "notify.sock"
-_POLL_MS = 100
 _BARRIER_TIMEOUT_MS = 30000  # as long as runc waits
 _DATAGRAM_BYTES = 4096
 
@@ -61,18 +60,21 @@ class Listener:
 
         pid and started are those of the container's first process. Raises KernelRefused.
         """
+        pidfd = processes.open_process(pid, started)
         poll = select.poll()
         poll.register(self.socket.fileno(), select.POLLIN)
+        if pidfd >= 0:
+            poll.register(pidfd, select.POLLIN)
         try:
-            while processes.is_alive(pid, started):
-                if not poll.poll(_POLL_MS):
-                    continue
+            while self.socket.fileno() in dict(poll.poll(None if pidfd >= 0 else 0)):  # what was said before the end
                 for line in self.socket.recv(_DATAGRAM_BYTES).split(b"\n"):
                     if line.startswith(b"READY="):
                         self._tell(line, told_pid)
                         return
         finally:
             self.socket.close()
+            if pidfd >= 0:
+                os.close(pidfd)
 
     def _tell(self, ready: bytes, told_pid: int) -> None:
         address = "\0" + self.caller[1:] if self.caller.startswith("@") else self.caller
