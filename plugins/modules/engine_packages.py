@@ -80,9 +80,15 @@ options:
         elements: str
         required: true
   package_dir:
-    description: A directory of packages on the managed host to install from, with no repository at all.
+    description:
+      - A directory of packages to install from, with no repository at all.
+      - It is on the controller, and taken to the host only when something of it is to be installed.
     type: path
     default: ""
+  remote_src:
+    description: Whether O(package_dir) is on the managed host.
+    type: bool
+    default: false
   archive_url:
     description: A tar archive of packages to install from, with no repository at all.
     type: str
@@ -132,6 +138,7 @@ EXAMPLES = r"""
     owner: podman
     name: [podman, crun]
     package_dir: /srv/packages
+    remote_src: true
 
 - name: Let go of all that the owner has
   ocilab.hosts.engine_packages:
@@ -169,7 +176,7 @@ packages:
 
 from ansible_collections.ocilab.hosts.plugins.module_utils.glue import run_module
 from ansible_collections.ocilab.hosts.plugins.module_utils.packages.download import Proxies
-from ansible_collections.ocilab.hosts.plugins.module_utils.packages.owner import Owner, Wish
+from ansible_collections.ocilab.hosts.plugins.module_utils.packages.owner import ArchiveWanted, Owner, Wish
 
 
 def run(module):
@@ -187,7 +194,10 @@ def run(module):
         params["allow_removal"],
     )
     owner = Owner(wish)
-    result = owner.plan() if module.check_mode else owner.carry_out()
+    try:
+        result = owner.plan() if module.check_mode else owner.carry_out()
+    except ArchiveWanted as error:
+        module.fail_json(msg=str(error), archive_wanted=True)  # which the action plugin brings then
     if module._diff:
         result["diff"] = {
             "before": {"present": result["removed"], "absent": result["installed"]},
@@ -213,6 +223,7 @@ def main():
         "versions": {"type": "dict", "default": {}},
         "repository": {"type": "dict", "options": repository},
         "package_dir": {"type": "path", "default": ""},
+        "remote_src": {"type": "bool", "default": False},
         "archive_url": {"type": "str", "default": ""},
         "archive_sha256": {"type": "str", "default": ""},
         "proxy": {"type": "dict", "default": {}, "options": proxy},

@@ -23,7 +23,7 @@ from ansible_collections.ocilab.hosts.plugins.module_utils.images import rootfs 
 from ansible_collections.ocilab.hosts.plugins.module_utils.images.store import Store
 from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import managed
 from ansible_collections.ocilab.hosts.plugins.module_utils.linux import errors, syscalls
-from ansible_collections.ocilab.hosts.plugins.module_utils.networks import names, plugins
+from ansible_collections.ocilab.hosts.plugins.module_utils.networks import firewall, names, plugins
 from ansible_collections.ocilab.hosts.plugins.module_utils.networks.network import Network
 from test_modules import module
 
@@ -279,6 +279,21 @@ def test_a_start_killed_at_any_time_is_undone(lab):
         lab.delete("killed")
         assert (host(shared=False), lab.hosts("stays"), lab.leases("lab")) == before, attempt
     assert amid > 0
+
+
+def test_the_chains_that_plugins_share_are_there_before_them(outside):
+    """Of two plugins that find one missing at once, one fails; what another engine has made stays its own."""
+    for chain in ("CNI-FORWARD", "CNI-ADMIN"):
+        run("iptables", "-N", chain)
+    before = host()
+    noted = firewall.before()
+    for _time in range(2):
+        firewall.make_shared(noted)
+        made = host()[0]
+        assert made["filter"] == before[0]["filter"]
+        assert {"-N CNI-HOSTPORT-DNAT", "-N CNI-HOSTPORT-SETMARK", "-N CNI-HOSTPORT-MASQ"} <= set(made["nat"])
+    firewall.restore(noted)
+    assert host() == before
 
 
 def test_starts_at_the_same_time(lab):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -20,6 +21,7 @@ LEDGER = "/var/lib/ocilab.hosts/packages.json"
 @pytest.fixture(scope="module")
 def host(lab):
     lab.bring(lab.names[:1])
+    lab.shell(lab.names[0], "apt-get update -qq 2>&1", timeout=300)
     yield lab.names[0]
     lab.bring(state="absent")
 
@@ -84,9 +86,10 @@ def test_what_was_there_before_stays(lab, host, run):
 def test_without_a_repository(lab, host, run):
     folder = "mkdir -p /srv/debs && cd /srv/debs && apt-get download -qq tini && tar -cf /srv/debs.tar -C /srv debs"
     lab.shell(host, f"({folder}) 2>&1", timeout=300)
-    assert four_steps(run, owner="one", name=["tini"], package_dir="/srv/debs")["installed"] == ["tini"]
+    there = {"package_dir": "/srv/debs", "remote_src": True}
+    assert four_steps(run, owner="one", name=["tini"], **there)["installed"] == ["tini"]
     run(owner="one", state="absent")
-    missing = run(owner="one", name=["runc"], package_dir="/srv/debs")
+    missing = run(owner="one", name=["runc"], **there)
     assert missing["failed"]
     assert "has no package runc" in missing["msg"]
     digest = lab.shell(host, "sha256sum /srv/debs.tar").split()[0]
@@ -97,6 +100,29 @@ def test_without_a_repository(lab, host, run):
     assert lab.exec(host, "dpkg -s tini")[0] != 0
     assert four_steps(run, archive_sha256=digest, **archive)["installed"] == ["tini"]
     run(owner="one", state="absent")
+
+
+def test_packages_of_the_controller(lab, host, run, tmp_path):
+    folder = tmp_path / "packages"
+    folder.mkdir()
+    empty = run(owner="one", name=["tini"], package_dir=str(folder))
+    assert empty["failed"]
+    assert "holds no package" in empty["msg"]
+    lab.shell(host, "cd /run && apt-get download -qq tini 2>&1", timeout=300)
+    (name,) = lab.shell(host, "cd /run && echo tini_*.deb").split()
+    (folder / name).write_bytes(base64.b64decode(lab.shell(host, f"base64 /run/{name}; rm /run/{name}")))
+    assert four_steps(run, owner="one", name=["tini"], package_dir=str(folder))["installed"] == ["tini"]
+    assert lab.shell(host, "find / -xdev -name packages.tar -not -path '/proc/*'") == ""
+    (folder / name).rename(folder / "renamed.deb")  # other bytes than before: looked at again
+    assert run(owner="one", name=["tini"], package_dir=str(folder))["installed"] == []
+    run(owner="one", state="absent")
+    both = run(
+        owner="one", name=["tini"], package_dir=str(folder), archive_url="file:///srv/x", archive_sha256="0" * 64
+    )
+    assert "only one can be the source" in both["msg"]
+    missing = run(owner="one", name=["tini"], package_dir=str(folder / "missing"))
+    assert missing["failed"]
+    assert "missing" in missing["msg"]
 
 
 def test_another_owners_package_is_not_removed(lab, host, run):

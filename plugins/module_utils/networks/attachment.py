@@ -172,7 +172,9 @@ def _add(entry: dict[str, Any], netns: str) -> None:
         if not os.path.exists(entry["definition"]):
             raise NotFound("network %s: was removed meanwhile" % entry["network"])
         if not entry["internal"] and not registry.host():
-            registry.note_host(firewall.before())
+            noted = firewall.before()
+            registry.note_host(noted)
+            firewall.make_shared(noted)
         _refuse_taken(entry)
         registry.save(dict(entry, result={}, netns=netns))
     busy = registry.busy(entry)

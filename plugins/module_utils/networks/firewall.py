@@ -70,6 +70,16 @@ def before() -> dict[str, Any]:
     return {"ip_forward": files.read_text(_FORWARD), "chains": chains}
 
 
+def make_shared(noted: dict[str, Any]) -> None:
+    """Make the chains that plugins share, but for those that were there before; noted is before()'s.
+
+    Of two plugins that find a chain missing at the same time one would fail, as neither holds a lock meanwhile.
+    """
+    for table, chain, _target in _SHARED:
+        if "%s %s" % (table, chain) not in noted["chains"]:
+            _iptables("-t", table, "-N", chain)  # exit 1: another engine has made it meanwhile
+
+
 def hide_loopback(network: str, bridge: str) -> None:
     """Drop what comes from the bridge for the loopback network. Raises OcilabError.
 

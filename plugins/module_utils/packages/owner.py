@@ -26,13 +26,17 @@ if TYPE_CHECKING:
     from typing import Any, Iterator
 
 
+class ArchiveWanted(OcilabError):
+    """The packages have to come from an archive that only its digest is known of."""
+
+
 class Wish:
     """What an owner wants.
 
     names: packages; without any, all of the owner's are let go. versions: a version, which may hold asterisks, by
     package. repository: as of repository.Repository. package_dir: a folder of packages on the host; archive_url,
-    archive_sha256: a tar archive of them. allow_removal: whether packages may go that no role has brought, or another
-    one wants. Raises InvalidInput.
+    archive_sha256: a tar archive of them, of which only the digest may be known as long as nothing of it is needed.
+    allow_removal: whether packages may go that no role has brought, or another one wants. Raises InvalidInput.
     """
 
     def __init__(
@@ -59,9 +63,9 @@ class Wish:
         if set(self.versions) - set(self.names):
             stray = sorted(set(self.versions) - set(self.names))
             raise InvalidInput("versions: %s is not among the names" % ", ".join(stray))
-        if bool(archive_url) != bool(archive_sha256):
-            raise InvalidInput("archive_url and archive_sha256: each wants the other")
-        if bool(archive_url) + bool(package_dir) + bool(repository) > 1:
+        if archive_url and not archive_sha256:
+            raise InvalidInput("archive_url: wants archive_sha256")
+        if bool(archive_sha256) + bool(package_dir) + bool(repository) > 1:
             raise InvalidInput("repository, package_dir and archive_url: only one can be the source of packages")
 
 
@@ -114,7 +118,7 @@ class Owner:
         return self.repository.differs() or self.ledger.owners.get(self.wish.owner, []) != self.wish.names
 
     def _offline(self) -> bool:
-        return bool(self.wish.package_dir or self.wish.archive_url)
+        return bool(self.wish.package_dir or self.wish.archive_sha256)
 
     @contextlib.contextmanager
     def _scratch(self) -> Iterator[str]:
@@ -136,9 +140,11 @@ class Owner:
         if not self._offline():
             return [name + ("=" + wish.versions[name] if name in wish.versions else "") for name in missing]
         path = wish.package_dir
-        if wish.archive_url:
+        if wish.archive_sha256:
             if not missing and self.ledger.archives.get(wish.owner) == wish.archive_sha256:
                 return []
+            if not wish.archive_url:
+                raise ArchiveWanted("archive_sha256: packages of %s are missing; give archive_url, too" % wish.owner)
             path = os.path.join(scratch, "packages")
             os.mkdir(path, 0o755)
             archive = os.path.join(scratch, "archive")
