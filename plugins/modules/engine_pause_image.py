@@ -64,10 +64,8 @@ def run(module):
     engine, name, storage = (module.params[key] for key in ("engine", "name", "storage"))
     present = module.params["state"] == "present"
     command = "ctr" if engine == "containerd" else "skopeo"
-    if commands.has(command):
-        changed = cri_images.has(engine, name, storage) != present
-    else:
-        changed = present  # in check mode, before the packages are there; otherwise it is missed below
+    # Without the command there is no image; a run in check mode comes before the packages.
+    changed = present != (commands.has(command) and cri_images.has(engine, name, storage))
     if changed and not module.check_mode:
         if present:
             cri_images.load_pause(engine, name, storage)

@@ -42,6 +42,10 @@ def _check(engine: str) -> None:
         raise InvalidInput("engine %s: is neither containerd nor crio" % engine)
 
 
+def _is_of(name: str, image: str) -> bool:
+    return name == image or name.startswith("sha256:")
+
+
 def has(engine: str, image: str, storage: str = CRIO_STORAGE) -> bool:
     """Whether the engine has the image. Raises Unsupported where its command is missing."""
     _check(engine)
@@ -63,7 +67,12 @@ def remove(engine: str, image: str, storage: str = CRIO_STORAGE) -> None:
     """Remove the image; silent where there is none. Raises OcilabError."""
     _check(engine)
     if engine == "containerd":
-        commands.run(*_ctr("remove", "--sync", image))
+        listed = [line.split() for line in commands.run(*_ctr("list")).splitlines()[1:]]
+        digests = [words[2] for words in listed if words[0] == image]
+        # The CRI names an image also by its id.
+        names = [name for name, _type, digest, *_rest in listed if digest in digests and _is_of(name, image)]
+        if names:
+            commands.run(*_ctr("remove", "--sync", *names))
     elif has(engine, image, storage):
         commands.run(*_skopeo("delete", _in_storage(image, storage)))
 
@@ -73,7 +82,10 @@ def load_pause(engine: str, image: str = PAUSE, storage: str = CRIO_STORAGE) -> 
     folder = tempfile.mkdtemp(prefix="ocilab-pause-")
     try:
         store = Store(os.path.join(folder, "store"))
-        made = rootfs.import_rootfs(store, pause.folder(folder), image, {"Entrypoint": ["/" + pause.NAME]})
+        root = pause.folder(folder)
+        for place in (os.path.join(root, pause.NAME), root):
+            os.utime(place, (0, 0))  # the same image on every host
+        made = rootfs.import_rootfs(store, root, image, {"Entrypoint": ["/" + pause.NAME]})
         path = os.path.join(folder, "archive.tar")
         archive.write_docker_archive(store, made, path, image)
         load(engine, path, image, storage)

@@ -48,6 +48,8 @@ class Codec:
         self._read: dict[str, list[_Field]] = {}
 
     def _fields(self, message: str) -> list[_Field]:
+        if message not in self._table:
+            raise InvalidInput("message %s: is not one that is known here" % message)
         if message not in self._read:
             parts = self._table[message].split(",")
             self._read[message] = [_Field(part) for part in parts if part.strip()]
