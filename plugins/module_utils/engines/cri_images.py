@@ -51,6 +51,9 @@ def has(engine: str, image: str, storage: str = CRIO_STORAGE) -> bool:
     _check(engine)
     if engine == "containerd":
         return image in commands.run(*_ctr("list", "--quiet")).split()
+    root = storage.partition("@")[2].partition("+")[0]
+    if not os.path.isdir(root):
+        return False  # and a look at it would make it
     return commands.attempt(*_skopeo("inspect", "--raw", _in_storage(image, storage)))[0] == 0
 
 
