@@ -199,7 +199,9 @@ class Key:
     def __init__(self, home, name):
         home.mkdir(mode=0o700, parents=True)
         self.environment = dict(os.environ, GNUPGHOME=str(home))
-        self.gpg("--quick-generate-key", "--batch", "--passphrase", "", f"{name} <{name}@example.com>", "rsa2048", "sign")
+        self.gpg(
+            "--quick-generate-key", "--batch", "--passphrase", "", f"{name} <{name}@example.com>", "rsa2048", "sign"
+        )
         listed = self.gpg("--list-keys", "--with-colons").decode().splitlines()
         self.fingerprint = next(line.split(":")[9] for line in listed if line.startswith("fpr"))
 
@@ -229,7 +231,9 @@ def repository(folder, key, *packages):
     (place / "Packages").write_text(text)
     digest = hashlib.sha256(text.encode()).hexdigest()
     date = time.strftime("%a, %d %b %Y %H:%M:%S UTC", time.gmtime())
-    release = f"Origin: obs://build.opensuse.org/isv:cri-o\nDate: {date}\nSHA256:\n {digest} {len(text.encode())} Packages\n"
+    release = (
+        f"Origin: obs://build.opensuse.org/isv:cri-o\nDate: {date}\nSHA256:\n {digest} {len(text.encode())} Packages\n"
+    )
     (place / "Release").write_text(release)
     (place / "InRelease").unlink(missing_ok=True)
     key.gpg("--clearsign", "--output", str(place / "InRelease"), str(place / "Release"))
