@@ -4,7 +4,7 @@
 """Something to install in CRI-O's place, for tests of the role's flow: the layout is CRI-O's, the program is not.
 
 The layouts are those of cri-o/packaging: templates/latest/cri-o/cri-o.spec for the package, bundle/install and
-scripts/bundle/build for the archive.
+scripts/bundle/build for the archive. As a script it builds the package in the folder that it is given.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+import sys
 import tarfile
+import tempfile
 import time
+from pathlib import Path
 
 STREAM = "v1.36"
 MIRROR_PATH = f"isv:/cri-o:/stable:/{STREAM}/deb"
@@ -239,3 +242,10 @@ def repository(folder, key, *packages):
     key.gpg("--clearsign", "--output", str(place / "InRelease"), str(place / "Release"))
     (place / "Release.key").write_bytes(key.public())
     return place
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as scratch:
+        made = package(Path(scratch))
+        Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
+        Path(sys.argv[1], made.name).write_bytes(made.read_bytes())

@@ -96,7 +96,7 @@ def folder(tmp_path):
 
 
 def mirror(host, folder, signer, claimed=None, damage=""):
-    """A repository in the documented place; the variables that name it. claimed: whose key it shows, not the signer's."""
+    """A repository in the documented place; the variables that name it. claimed: whose key is shown."""
     host.shell("rm -rf /srv/mirror/*")
     package = crio_stand_in.package(folder)
     place = crio_stand_in.repository(folder / "mirror", signer, package)

@@ -99,16 +99,23 @@ class Bundle:
         """Bring it about: {"changed", "kind", "packages": in it, "files": put there, "removed": taken away}."""
         self._kept.lock()
         self._load()
-        with self._wanted() as (kind, packages, files):
-            result = self._result(kind, packages, files)
-            if result["changed"]:
-                self._record(kind, packages, files)
-                for file in files:
-                    if file.path in result["files"]:
-                        _put(file)
-                self._take_away(result["removed"])
-                self._settle()
-        return result
+        try:
+            with self._wanted() as (kind, packages, files):
+                result = self._result(kind, packages, files)
+                if result["changed"]:
+                    self._bring_about(result, files)
+            return result
+        finally:
+            if not self._ledger:
+                self._kept.write({})  # the lock has made its folder
+
+    def _bring_about(self, result: dict[str, Any], files: list[_File]) -> None:
+        self._record(result["kind"], result["packages"], files)
+        for file in files:
+            if file.path in result["files"]:
+                _put(file)
+        self._take_away(result["removed"])
+        self._settle()
 
     @contextlib.contextmanager
     def _wanted(self) -> Iterator[tuple[str, list[str], list[_File]]]:
