@@ -24,7 +24,7 @@ tar -C /run/image -c . | docker import - molecule/sh:1
 
 def info(host):
     # Ansible would take the braces for its own.
-    return json.loads(host.check_output("{% raw %}docker info --format '{{json .}}'{% endraw %}"))
+    return json.loads(host.check_output("docker info --format '{% raw %}{{json .}}{% endraw %}'"))
 
 
 def curl(host, *arguments):
