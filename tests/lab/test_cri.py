@@ -31,9 +31,8 @@ SOCKET = "/run/containerd/containerd.sock"
 def host(request, lab, tmp_path_factory):
     """A lab host with containerd by its role; its name, and how Ansible reaches it."""
     name = lab.names[1]
-    lab.bring([name], release=request.param)
+    known = dict(lab.bring([name], release=request.param)[0]["vars"])
     folder = tmp_path_factory.mktemp("cri")
-    known = dict(lab.bring([name], "created")[0]["vars"])
     inventory = folder / "inventory.json"
     inventory.write_text(json.dumps({"all": {"hosts": {name: known}}}))
     (folder / "play.yml").write_text(PLAY)

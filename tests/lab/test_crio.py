@@ -41,12 +41,12 @@ def keys(tmp_path_factory):
 class Host:
     """A lab host with a mirror on it, and the role run there."""
 
-    def __init__(self, lab, name, folder):
+    def __init__(self, lab, name, release, folder):
         self.lab = lab
         self.name = name
         self.folder = folder
         self.inventory = folder / "inventory.json"
-        known = dict(lab.bring([name], "created")[0]["vars"])
+        known = dict(lab.bring([name], release=release)[0]["vars"])
         self.inventory.write_text(json.dumps({"all": {"hosts": {name: known}}}))
         self.playbook = folder / "play.yml"
         role = {"ansible.builtin.include_role": {"name": "ocilab.hosts.crio"}}
@@ -85,8 +85,7 @@ class Host:
 @pytest.fixture(scope="module", params=["bookworm", "trixie"])
 def host(request, lab, tmp_path_factory):
     name = lab.names[0]
-    lab.bring([name], release=request.param)
-    yield Host(lab, name, tmp_path_factory.mktemp("host"))
+    yield Host(lab, name, request.param, tmp_path_factory.mktemp("host"))
     lab.bring(state="absent")
 
 
