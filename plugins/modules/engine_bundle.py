@@ -157,7 +157,10 @@ def main():
         "keep": {"type": "bool", "default": False},
         "required": {"type": "bool", "default": False},
     }
-    proxy = {name: {"type": "str", "default": ""} for name in ("http", "https", "no_proxy")}
+    # Their URLs may hold passwords.
+    proxy = {
+        name: {"type": "str", "default": "", "no_log": name != "no_proxy"} for name in ("http", "https", "no_proxy")
+    }
     argument_spec = {
         "owner": {"type": "str", "required": True},
         "archive_url": {"type": "str", "default": ""},

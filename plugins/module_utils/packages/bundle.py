@@ -73,7 +73,7 @@ class Bundle:
     ) -> None:
         if bool(archive_url) != bool(archive_sha256):
             raise InvalidInput("archive_url and archive_sha256: each wants the other")
-        self.owner = check_name(owner)
+        self.owner = check_name(owner, "owner")
         self.rules = rules
         self.url = archive_url
         self.sha256 = archive_sha256.lower()
