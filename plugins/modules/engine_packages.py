@@ -215,7 +215,10 @@ def main():
         "key_url": {"type": "str", "default": "", "no_log": False},
         "key_fingerprint": {"type": "list", "elements": "str", "required": True, "no_log": False},
     }
-    proxy = {name: {"type": "str", "default": ""} for name in ("http", "https", "no_proxy")}
+    # Their URLs may hold passwords.
+    proxy = {
+        name: {"type": "str", "default": "", "no_log": name != "no_proxy"} for name in ("http", "https", "no_proxy")
+    }
     argument_spec = {
         "owner": {"type": "str", "required": True},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

@@ -50,19 +50,20 @@ class Plan:
 
 
 class Apt:
-    """options: further -o options of apt; environment: variables, as of proxies; timeout_s: for the locks of others."""
+    """options: further -o options; configuration: a file of settings; no_proxy: hosts that no proxy is between."""
 
-    def __init__(self, environment: dict[str, str], options: Iterable[str] = (), timeout_s: int = _LOCK_TIMEOUT_S):
+    def __init__(self, options: Iterable[str] = (), configuration: str = "", no_proxy: str = "") -> None:
         if not shutil.which("apt-get"):
             raise Unsupported("packages: this host has no apt-get")
-        self.environment = environment
         self.options = list(options)
-        self.timeout_s = timeout_s
+        self.configuration = configuration
+        self.no_proxy = no_proxy
 
     def run(self, *words: str) -> str:
         """What the command prints. Raises OcilabError with its own error line."""
-        environment = dict(os.environ, LC_ALL="C", DEBIAN_FRONTEND="noninteractive", **self.environment)
-        environment["APT_LISTCHANGES_FRONTEND"] = "none"
+        environment = dict(os.environ, LC_ALL="C", DEBIAN_FRONTEND="noninteractive", APT_LISTCHANGES_FRONTEND="none")
+        if self.no_proxy:
+            environment["no_proxy"] = self.no_proxy
         result = subprocess.run(
             words,
             env=environment,
@@ -80,7 +81,8 @@ class Apt:
 
     def get(self, *words: str) -> str:
         """apt-get with the options of this house."""
-        options = ["-o", "DPkg::Lock::Timeout=%d" % self.timeout_s]
+        options = ["-c", self.configuration] if self.configuration else []
+        options += ["-o", "DPkg::Lock::Timeout=%d" % _LOCK_TIMEOUT_S]
         for option in ["Dpkg::Options::=--force-confdef", "Dpkg::Options::=--force-confold", *self.options]:
             options += ["-o", option]
         return self.run("apt-get", "-q", "-y", *options, *words)
@@ -124,7 +126,7 @@ class Apt:
 
     def update(self) -> None:
         """Update the lists of packages; waits for another update. Raises OcilabError."""
-        until = time.monotonic() + self.timeout_s
+        until = time.monotonic() + _LOCK_TIMEOUT_S
         while True:
             try:
                 # A repository that cannot be reached is a warning to apt, and the cause of what fails later.
@@ -170,10 +172,10 @@ class Apt:
             return self.plan(*words, "-o", "APT::AutoRemove::SuggestsImportant=false", "autoremove").removed
 
 
-def check_name(name: str) -> str:
-    """The name, if Debian's policy (5.6.1) allows it. Raises InvalidInput."""
+def check_name(name: str, what: str = "package") -> str:
+    """The name, if Debian's policy (5.6.1) allows it for a package. Raises InvalidInput."""
     if not _NAME.match(name):
-        raise InvalidInput("package %r: is no name of a package" % name)
+        raise InvalidInput("%s %r: is no name, as small letters and digits are" % (what, name))
     return name
 
 

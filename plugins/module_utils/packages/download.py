@@ -20,17 +20,23 @@ _TIMEOUT_S = 60
 
 
 class Proxies:
-    """http, https: URLs of proxies, or empty; no_proxy: hosts that are reached without one, separated by commas."""
+    """http, https: URLs of proxies, or empty; no_proxy: hosts that are reached without one, separated by commas.
+
+    Raises InvalidInput.
+    """
 
     def __init__(self, http: str = "", https: str = "", no_proxy: str = "") -> None:
+        for name, url in (("http", http), ("https", https)):
+            if not re.match(r'^(https?://[^\s"\\]+)?\Z', url):  # which may hold a password, and is not told
+                raise InvalidInput("proxy.%s: is no URL that begins with http:// or https://" % name)
         self.http = http
         self.https = https
         self.no_proxy = no_proxy
 
-    def environment(self) -> dict[str, str]:
-        """As apt, dnf, curl and urllib read them."""
-        given = {"http_proxy": self.http, "https_proxy": self.https, "no_proxy": self.no_proxy}
-        return {name: value for name, value in given.items() if value}
+    def apt_conf(self) -> str:
+        """Settings of apt; not its environment, which the scripts of packages and what they start would have, too."""
+        given = {"http": self.http, "https": self.https}
+        return "".join('Acquire::%s::Proxy "%s";\n' % item for item in given.items() if item[1])
 
 
 def fetch(url: str, sha256: str, path: str, proxies: Proxies) -> None:

@@ -15,6 +15,7 @@ import os
 import shutil
 import tempfile
 
+from ..linux import files
 from ..linux.errors import InvalidInput, OcilabError
 from . import download, repository
 from .apt import Apt, Plan, check_name, check_version
@@ -51,7 +52,7 @@ class Wish:
         proxies: download.Proxies | None = None,
         allow_removal: bool = False,
     ) -> None:
-        self.owner = check_name(owner)
+        self.owner = check_name(owner, "owner")
         self.names = sorted({check_name(name) for name in names})
         self.versions = {check_name(name): check_version(name, str(value)) for name, value in (versions or {}).items()}
         self.repository = repository
@@ -75,7 +76,7 @@ class Owner:
     def __init__(self, wish: Wish, ledger_path: str = PATH) -> None:
         self.wish = wish
         self.ledger = Ledger(ledger_path)
-        self.apt = Apt(wish.proxies.environment())
+        self.apt = Apt()
         self.repository = repository.Repository(wish.owner, wish.repository)
         self.auto: set[str] = set()
         self.newly_wanted: set[str] = set()
@@ -123,11 +124,19 @@ class Owner:
     @contextlib.contextmanager
     def _scratch(self) -> Iterator[str]:
         folder = tempfile.mkdtemp(prefix="ocilab-packages-")
-        os.chmod(folder, 0o755)  # apt reads and downloads as a user of its own
         try:
+            os.chmod(folder, 0o755)  # apt reads and downloads as a user of its own
+            self._take_proxies(folder)
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _take_proxies(self, scratch: str) -> None:
+        settings = self.wish.proxies.apt_conf()
+        if settings:
+            path = os.path.join(scratch, "apt.conf")
+            files.replace(path, settings.encode(), 0o600)
+            self.apt = Apt((), path, self.wish.proxies.no_proxy)
 
     def _words(self, before: dict[str, str], scratch: str) -> list[str]:
         """What apt-get install is to be given; nothing when all is there."""
@@ -150,15 +159,15 @@ class Owner:
             archive = os.path.join(scratch, "archive")
             download.fetch(wish.archive_url, wish.archive_sha256, archive, wish.proxies)
             unpack(archive, path)
-        files = Folder(path, self.apt).closure(wish.names, before)
-        files = [file for file in files if before.get(file.name) != file.version]
+        found = Folder(path, self.apt).closure(wish.names, before)
+        found = [file for file in found if before.get(file.name) != file.version]
         wrong = [
-            file.name for file in files if not fnmatch.fnmatchcase(file.version, wish.versions.get(file.name, "*"))
+            file.name for file in found if not fnmatch.fnmatchcase(file.version, wish.versions.get(file.name, "*"))
         ]
         if wrong:
             raise OcilabError("packages of %s: version of %s is not the pinned one" % (wish.owner, ", ".join(wrong)))
-        self.auto = {file.name for file in files} - set(wish.names) - set(before)
-        return [file.path for file in files]
+        self.auto = {file.name for file in found} - set(wish.names) - set(before)
+        return [file.path for file in found]
 
     def _apart(self, scratch: str, update: bool = True) -> Apt:
         """An apt with lists of its own, for a plan that leaves the host's alone."""
@@ -172,7 +181,7 @@ class Owner:
         os.makedirs(os.path.join(lists, "partial"))
         options = ["Dir::State::lists=" + lists, "Dir::Etc::sourceparts=" + sources]
         options += ["Dir::Cache::pkgcache=", "Dir::Cache::srcpkgcache="]
-        apt = Apt(self.wish.proxies.environment(), options)
+        apt = Apt(options, self.apt.configuration, self.apt.no_proxy)
         if update:
             apt.update()
         return apt

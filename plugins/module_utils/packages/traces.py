@@ -17,6 +17,7 @@ import shlex
 from ..linux import files
 from ..provisioning import commands
 from ..provisioning.kept import FOLDER, Kept
+from .apt import check_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Traces:
         shared_chains: Iterable[str] = (),
         folder: str = FOLDER,
     ) -> None:
-        self.engine = engine
+        self.engine = check_name(engine, "engine")
         self.interfaces = list(interfaces)
         self._own_chains = list(chains)
         self._shared_chains = list(shared_chains)
