@@ -61,7 +61,7 @@ sanity: .venv/.test
 	@scripts/sanity
 
 test: packages lint
-	@failed=; for folder in $(TESTS); do echo "tests/$$folder"; $(RUN) -m pytest -rs "tests/$$folder" || failed="$$failed $$folder"; \
+	@failed=; for folder in $(TESTS); do echo "tests/$$folder"; $(RUN) -m pytest -rs --durations=8 "tests/$$folder" || failed="$$failed $$folder"; \
 	done; [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 bench: check-host packages .venv/.test

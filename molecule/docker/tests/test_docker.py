@@ -4,9 +4,12 @@
 """Docker as the lab hosts have it: containers run, the configuration counts, clients need a certificate."""
 
 import json
+import os
 
 import pytest
+import testinfra
 
+INVENTORY = os.path.dirname(os.environ["MOLECULE_INVENTORY_FILE"])
 testinfra_hosts = ["ansible://all?force_ansible=True"]
 
 # A root filesystem of the host's own shell and the libraries that it needs.
@@ -24,15 +27,15 @@ tar -C /run/image -c . | docker import - molecule/sh:1
 
 def info(host):
     # Ansible would take the braces for its own.
-    return json.loads(host.check_output("{% raw %}docker info --format '{{json .}}'{% endraw %}"))
+    return json.loads(host.check_output("docker info --format '{% raw %}{{json .}}{% endraw %}'"))
 
 
-def curl(host, *arguments):
-    """The exit code of a request to the remote API by Python, which every lab host has: 0 when it was answered."""
-    script = "import ssl, sys, urllib.request as r; c = ssl.create_default_context(cafile='/etc/docker/tls/ca.pem');"
-    script += "a = sys.argv[1:]; a and c.load_cert_chain(*a);"
-    script += "print(r.urlopen('https://localhost:2376/_ping', context=c).read().decode())"
-    return host.run('python3 -c "%s" %s' % (script, " ".join(arguments)))
+def curl(host, *arguments, server="localhost", authority="/etc/docker/tls/ca.pem"):
+    """A request to the remote API by Python, which every lab host has; its exit code is 0 when it was answered."""
+    script = "import ssl, sys, urllib.request as r; c = ssl.create_default_context(cafile=sys.argv[2]);"
+    script += "a = sys.argv[3:]; a and c.load_cert_chain(*a);"
+    script += "print(r.urlopen('https://%s:2376/_ping' % sys.argv[1], context=c).read().decode())"
+    return host.run('python3 -c "%s" %s' % (script, " ".join([server, authority, *arguments])))
 
 
 @pytest.fixture
@@ -70,6 +73,24 @@ def test_the_remote_api_wants_a_certificate(host):
     assert curl(host, "/run/late.pem", "/run/foreign.key").rc == 0
     host.check_output("rm /run/foreign.key /run/foreign.pem /run/late.csr /run/late.pem")
     assert not host.socket("tcp://0.0.0.0:2375").is_listening
+
+
+def test_the_remote_api_answers_another_host(host):
+    names = ["molecule-docker-12", "molecule-docker-13"]
+    own = host.check_output("hostname")
+    names.remove(own)
+    other = testinfra.get_host(f"ansible://{names[0]}?force_ansible=True", ansible_inventory=INVENTORY)
+    try:
+        for name in ("ca.pem", "client.pem", "client-key.pem"):
+            file = host.check_output("base64 -w 0 /etc/docker/tls/%s", name)
+            other.check_output("echo %s | base64 -d >/run/%s", file, name)
+        asked = {"server": own, "authority": "/run/ca.pem"}
+        assert curl(other, "/run/client.pem", "/run/client-key.pem", **asked).stdout.strip() == "OK"
+        assert curl(other, **asked).rc != 0
+        foreign = ("/etc/docker/tls/client.pem", "/etc/docker/tls/client-key.pem")
+        assert curl(other, *foreign, **asked).rc != 0
+    finally:
+        other.check_output("rm -f /run/ca.pem /run/client.pem /run/client-key.pem")
 
 
 def test_keys_are_roots_alone(host):
