@@ -32,7 +32,6 @@ _value:
 """
 
 import tomllib
-
 from ansible.errors import AnsibleFilterError
 
 

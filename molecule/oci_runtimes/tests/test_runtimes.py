@@ -44,5 +44,5 @@ def test_gvisor_runs_a_program_in_its_own_kernel(host):
 
 
 def test_labrun_is_for_the_hosts_python(host):
-    assert b"#!/bin/sh" in host.file("/usr/local/bin/labrun").content[:20]
+    assert host.check_output("head -c 9 /usr/local/bin/labrun") == "#!/bin/sh"
     assert "labrun" in host.check_output("labrun --version")
