@@ -6,7 +6,7 @@
 import pytest
 
 testinfra_hosts = ["ansible://all?force_ansible=True"]
-RUNTIMES = ["runc", "crun", "labrun", "runsc"]
+RUNTIMES = ["runc", "crun", "labrun", "runsc", "youki"]
 PACK = "mkdir -p /run/probe && cp /usr/bin/catatonit /run/probe/ && tar -C /run/probe -c catatonit"
 PROGRAMS = {"labrun": "/usr/local/bin/labrun", "runsc": "/usr/local/bin/ocilab-runsc"}
 
