@@ -40,7 +40,7 @@ options:
     default: []
     suboptions:
       src:
-        description: A pattern of paths in the archive, below its one folder, as V(bin/*).
+        description: A pattern of paths in the archive, below its one folder where it has one, as V(bin/*).
         type: str
         required: true
       dest:

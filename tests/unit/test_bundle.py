@@ -151,3 +151,12 @@ def test_a_run_that_was_killed_is_finished_or_undone(place, monkeypatch):
     assert set(place.files()) == {"bin/main", "libexec/deep/help"}
     place.carry_out()
     assert list(place.host.iterdir()) == []
+
+
+def test_an_archive_without_a_folder(place, tmp_path):
+    path = tmp_path / "flat.tar.gz"
+    (tmp_path / "main").write_text("1")
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(tmp_path / "main", "bin/main")
+    given = {"archive_url": f"file://{path}", "archive_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    assert four_steps(place, **given)["files"] == [f"{place.host}/bin/main"]

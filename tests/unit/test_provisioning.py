@@ -85,6 +85,15 @@ def test_toml_is_read_as_what_was_written():
         toml.dump({"a": {"b": object()}})
 
 
+def test_what_was_written_is_read_by_the_filter():
+    ansible_errors = pytest.importorskip("ansible.errors")
+    filters = pytest.importorskip("ansible_collections.ocilab.hosts.plugins.filter.from_toml")
+    tree = {"version": 2, "plugins": {"a.b": {"list": ["a"], "on": True}}}
+    assert filters.from_toml(toml.dump(tree)) == tree
+    with pytest.raises(ansible_errors.AnsibleFilterError, match="from_toml: "):
+        filters.from_toml("version =")
+
+
 def test_a_command_that_was_built_is_current_until_it_is_changed(tmp_path):
     path = tmp_path / "labrun"
     assert not command.is_current(str(path))

@@ -41,8 +41,12 @@ _USED = ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, -1), (136, -1), *_NODES.val
 _QUIET = ["nosuid", "noexec", "nodev"]
 _MASKED = ["acpi", "kcore", "keys", "sched_debug", "scsi", "sysrq-trigger", "timer_list"]
 _READONLY = ("/proc/bus", "/proc/fs", "/proc/irq")
-# systemd of trixie asks for both words before it works with cgroup v1.
+# systemd of trixie asks for the first two before it works with cgroup v1; without the third it mounts v2 beside it.
 _V1_WORDS = ["systemd.unified_cgroup_hierarchy=0", "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"]
+_V1_WORDS += ["systemd.legacy_systemd_cgroup_controller=1"]
+# crun refuses v1 with v2 beside it, as the host may have it, and enters each hierarchy that has a folder: the machine
+# sees v1 alone, and not even the folder of v2. systemd makes the file system around it read-only.
+_V1_ALONE = ["/bin/sh", "-c", 'umount -n "$0" && rmdir "$0"; exec "$@"', "/sys/fs/cgroup/unified"]
 
 
 def config(name: str, notify_socket: str, own_folders: str, resources: dict[str, Any]) -> dict[str, Any]:
@@ -52,7 +56,8 @@ def config(name: str, notify_socket: str, own_folders: str, resources: dict[str,
     OWN_FOLDERS, by its last name; resources: further ones of runtime-spec, as {"memory": {"limit": bytes}}.
     """
     is_v1 = manager.detect().mode != "v2"
-    result = runtime.config(["/usr/bin/env", "NOTIFY_SOCKET=" + NOTIFY, "/sbin/init"] + (_V1_WORDS if is_v1 else []))
+    init = ["/usr/bin/env", "NOTIFY_SOCKET=" + NOTIFY, "/sbin/init"]
+    result = runtime.config([*_V1_ALONE, *init, *_V1_WORDS] if is_v1 else init)
     result["hostname"] = name
     process = result["process"]
     process.update(noNewPrivileges=False, env=["PATH=" + runtime.PATH, "container=labrun"])
@@ -64,8 +69,7 @@ def config(name: str, notify_socket: str, own_folders: str, resources: dict[str,
         {"type": "c", "path": path, "major": major, "minor": minor, "fileMode": 0o666}
         for path, (major, minor) in _NODES.items()
     ]
-    # crun refuses v1 with v2 beside it, as the host may have it: the machine sees v1 alone.
-    linux["maskedPaths"] = ["/proc/" + name for name in _MASKED] + (["/sys/fs/cgroup/unified"] if is_v1 else [])
+    linux["maskedPaths"] = ["/proc/" + name for name in _MASKED]
     linux["readonlyPaths"] = [*_READONLY, *_readonly_sysctls()]
     linux["seccomp"] = _seccomp()
     linux["rootfsPropagation"] = "rshared"  # as systemd has it on a host; engines expect it

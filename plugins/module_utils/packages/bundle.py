@@ -35,8 +35,9 @@ _LARGEST = 4 << 30
 class Rule:
     """Which files of the archive go where.
 
-    src: a pattern of paths below the archive's one folder; dest: a path, or a directory with a slash at its end;
-    keep: what is there already stays, also when it differs; required: an archive without it is no such bundle.
+    src: a pattern of paths below the archive's one folder, or of paths where it has none; dest: a path, or a directory
+    with a slash at its end; keep: what is there already stays, also when it differs; required: an archive without it
+    is no such bundle.
     """
 
     def __init__(self, src: str, dest: str, mode: int = 0o644, keep: bool = False, required: bool = False) -> None:
@@ -150,7 +151,7 @@ class Bundle:
                         continue
                     if name.endswith(".deb"):
                         packages.add(os.path.basename(name).partition("_")[0])
-                    rule = self._rule(name.partition("/")[2])
+                    rule = self._rule(name.partition("/")[2]) or self._rule(name)
                     source = tar.extractfile(member) if rule else None
                     if rule is None or source is None:
                         continue
