@@ -39,6 +39,12 @@ def find(engines: list[Engine], host: Host, forward: bool) -> list[dict[str, str
     return sorted(found, key=lambda item: _ORDER.index(item["severity"]))
 
 
+def line(item: dict[str, str]) -> str:
+    """A finding for a person."""
+    words = (item["severity"], item["kind"], item["engine"] or "this host", item["what"], item["with"], item["advice"])
+    return "%s: %s: %s: %s, with %s: %s" % words
+
+
 def packages(engines: list[Engine], host: Host) -> Findings:
     for one, other in pairs(engines):
         for mine in one.packages:
@@ -78,18 +84,18 @@ def subordinate_ids(engines: list[Engine], host: Host) -> Findings:
             advice = "containers of the two could reach each other's files: give one of them a user of its own"
             yield finding("subordinate ids", POSSIBLE, one.name, what, other_one, advice)
     for path, ranges in sorted(host.subids.items()):
-        for number, one in enumerate(ranges):
-            for other in ranges[number + 1 :]:
-                if one.user != other.user and one.overlaps(other):
-                    engine = users.get(one.user) or users.get(other.user) or ""
-                    what, with_it = "%s of %s" % (one, one.user), "%s of %s in %s" % (other, other.user, path)
+        for number, mine in enumerate(ranges):
+            for its in ranges[number + 1 :]:
+                if mine.user != its.user and mine.overlaps(its):
+                    engine = users.get(mine.user) or users.get(its.user) or ""
+                    what, with_it = "%s of %s" % (mine, mine.user), "%s of %s in %s" % (its, its.user, path)
                     advice = "give one of them another range: each could enter the other's containers"
                     yield finding("subordinate ids", CERTAIN if engine else POSSIBLE, engine, what, with_it, advice)
             for user, uid in sorted(host.users.items()):
-                if one.start <= uid < one.end and path.endswith("subuid"):
-                    what, with_it = "%s of %s in %s" % (one, one.user, path), "the user %s, number %d" % (user, uid)
+                if mine.start <= uid < mine.end and path.endswith("subuid"):
+                    what, with_it = "%s of %s in %s" % (mine, mine.user, path), "the user %s, number %d" % (user, uid)
                     advice = "a container could act as that user: give one of them other numbers"
-                    yield finding("subordinate ids", POSSIBLE, users.get(one.user, ""), what, with_it, advice)
+                    yield finding("subordinate ids", POSSIBLE, users.get(mine.user, ""), what, with_it, advice)
 
 
 def cni_folders(engines: list[Engine], host: Host) -> Findings:
@@ -137,7 +143,9 @@ def ports(engines: list[Engine], host: Host) -> Findings:
             for its in other.ports:
                 if _same_port(mine["address"], mine["port"], its["address"], its["port"]):
                     advice = "give one of them another port"
-                    yield finding("ports", CERTAIN, one.name, _shown(mine), "%s of %s" % (_shown(its), other.name), advice)
+                    yield finding(
+                        "ports", CERTAIN, one.name, _shown(mine), "%s of %s" % (_shown(its), other.name), advice
+                    )
     for engine in engines:
         for mine in engine.ports:
             for address, port, program in host.listeners:

@@ -36,6 +36,7 @@ class Host:
     def __init__(self) -> None:
         self.installed: set[str] = set()
         self.ours: set[str] = set()  # of those, what a role has brought
+        self.owners: list[str] = []  # the roles that have
         self.devices: dict[str, str] = {}  # name: kind
         self.routes: list[tuple[IPv4Network, str]] = []  # and the device
         self.resolvers: list[str] = []
@@ -56,6 +57,7 @@ class Host:
         ledger = Ledger()
         self.installed = _installed()
         self.ours = ledger.brought & self.installed
+        self.owners = sorted(ledger.owners)
         self.devices = {link["name"]: link["kind"] for link in netlink.links()}
         self.routes = list(subnets.routes())
         self.resolvers = hosts.resolvers()
@@ -78,7 +80,10 @@ class Host:
 
 def _installed() -> set[str]:
     """Names of packages, by dpkg or rpm; none where there is neither."""
-    for words in (["dpkg-query", "-W", "-f", "${db:Status-Status} ${Package}\n"], ["rpm", "-qa", "--qf", "installed %{NAME}\n"]):
+    for words in (
+        ["dpkg-query", "-W", "-f", "${db:Status-Status} ${Package}\n"],
+        ["rpm", "-qa", "--qf", "installed %{NAME}\n"],
+    ):
         if commands.has(words[0]):
             rows = [line.split() for line in commands.run(*words).splitlines()]
             return {row[1] for row in rows if len(row) == 2 and row[0] == "installed"}
@@ -123,7 +128,9 @@ def _of_cni() -> Iterator[tuple[IPv4Network, str, str]]:
         for name in _cni_names(folder):
             path = os.path.join(folder, name)
             text = json.dumps(_json(path))
-            yield from _networks(re.findall(r'"subnet": "([^"]*)"', text), {"labrun": "labrun"}.get(folder.split("/")[2], ""), path)
+            yield from _networks(
+                re.findall(r'"subnet": "([^"]*)"', text), {"labrun": "labrun"}.get(folder.split("/")[2], ""), path
+            )
 
 
 def _of_lxc() -> Iterator[tuple[IPv4Network, str, str]]:

@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     Findings = Iterator[dict[str, str]]
 
 # Where a Docker that is not told otherwise takes its networks from (daemon's ipamutils).
-_DOCKERS_POOLS = ("172.17.0.0/16", "172.18.0.0/16", "172.19.0.0/16", "172.20.0.0/14", "172.24.0.0/14", "172.28.0.0/14", "192.168.0.0/16")
+_DOCKERS_POOLS = (
+    "172.17.0.0/16",
+    "172.18.0.0/16",
+    "172.19.0.0/16",
+    "172.20.0.0/14",
+    "172.24.0.0/14",
+    "172.28.0.0/14",
+    "192.168.0.0/16",
+)
 _DOCKERS = ("docker.io", "docker-ce")
 _RELOAD = "after a reload of it systemctl restart docker lxc-net, podman network reload --all"
 
@@ -102,7 +110,9 @@ def firewall(engines: list[Engine], host: Host, forward: bool) -> Findings:
         with_it = "FORWARD, which %s" % ("drops what no rule accepts" if drops else "Docker sets to DROP")
         yield finding("firewall", RESOLVED if forward else POSSIBLE, others[0], what, with_it, _passing(forward))
     if len(found.used) > 1:
-        advice = "a packet has to pass both: move the rules to one, and choose it by update-alternatives --config iptables"
+        advice = (
+            "a packet has to pass both: move the rules to one, and choose it by update-alternatives --config iptables"
+        )
         yield finding("firewall", POSSIBLE, "", "rules of iptables-nft", "rules of iptables-legacy", advice)
     if names and "firewalld" in found.services:
         advice = "put the bridges into its zone trusted; %s" % _RELOAD
