@@ -90,8 +90,8 @@ class Fleet:
         assert result.returncode == 0, result.stdout[-4000:] + result.stderr
         return int(re.search(r"changed=(\d+)", result.stdout[result.stdout.index("PLAY RECAP") :]).group(1))
 
-    def module(self, name, **arguments):
-        words = [sys.executable, "-m", "ansible", "adhoc", self.name, "-i", str(self.inventory), "-m", name]
+    def module(self, module, **arguments):
+        words = [sys.executable, "-m", "ansible", "adhoc", self.name, "-i", str(self.inventory), "-m", module]
         words += ["-a", json.dumps(arguments)]
         result = subprocess.run(words, env=ANSIBLE, capture_output=True, text=True, timeout=300, check=False)
         assert result.returncode == 0, result.stdout + result.stderr
