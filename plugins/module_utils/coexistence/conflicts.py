@@ -50,15 +50,8 @@ def packages(engines: list[Engine], host: Host) -> Findings:
         for mine in one.packages:
             for its in other.packages:
                 if _exclude(mine, its):
-                    yield finding(
-                        "packages",
-                        CERTAIN,
-                        one.name,
-                        mine,
-                        "%s, which %s is to have" % (its, other.name),
-                        "the two exclude each other: choose the same source of packages for %s and %s"
-                        % (one.name, other.name),
-                    )
+                    with_it = "%s, which %s is to have" % (its, other.name)
+                    yield finding("packages", CERTAIN, one.name, mine, with_it, _choice(one.name, other.name))
     for engine in engines:
         for mine in engine.packages:
             for its in sorted(host.installed - set(engine.packages)):
@@ -68,6 +61,14 @@ def packages(engines: list[Engine], host: Host) -> Findings:
 
 def _exclude(one: str, other: str) -> bool:
     return any((one in a and other in b) or (one in b and other in a) for a, b in _EXCLUSIVE)
+
+
+def _choice(one: str, other: str) -> str:
+    if "oci_runtimes" in (one, other):
+        return (
+            "the two exclude each other: containerd.io has a runc of its own, so leave that out of oci_runtimes_names"
+        )
+    return "the two exclude each other: choose the same source of packages for %s and %s" % (one, other)
 
 
 def _in_the_way(engine: Engine, mine: str, its: str, goes: bool) -> dict[str, str]:
