@@ -152,7 +152,7 @@ def _listeners() -> Iterator[tuple[str, int, str]]:
             continue  # a kernel without IPv6
         for line in lines:
             words = line.split()
-            address, _, port = words[1].partition(":")
+            address, port = words[1].split(":")
             if words[3] == "0A":
                 found.append((address, int(port, 16), words[9]))
     programs = _programs({inode for _address, _port, inode in found}) if found else {}
