@@ -13,6 +13,10 @@ from ..linux import files
 from ..linux.errors import InvalidInput
 from . import hosts
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Iterator
+
 # Where engines put their networks whether they run now or not: Docker's pools, Podman, CRI-O, LXC, libvirt.
 _OTHERS = (
     "172.16.0.0/12",
@@ -33,14 +37,19 @@ def known(own_device: str) -> list[tuple[IPv4Network, str]]:
     Those of our own device are left out.
     """
     result = []
-    for line in files.read_text("/proc/net/route").splitlines()[1:]:
-        fields = line.split()
-        network = IPv4Network((_address(fields[1]), str(_address(fields[7]))))
-        if network.prefixlen and fields[0] != own_device:
-            result.append((network, "the route %s of this host on %s" % (network, fields[0])))
+    for network, device in routes():
+        if network.prefixlen and device != own_device:
+            result.append((network, "the route %s of this host on %s" % (network, device)))
     for server in hosts.resolvers():
         result.append((IPv4Network(server), "the name server %s of this host" % server))
     return result
+
+
+def routes() -> Iterator[tuple[IPv4Network, str]]:
+    """(network, device) of every route (proc(5), net/route)."""
+    for line in files.read_text("/proc/net/route").splitlines()[1:]:
+        fields = line.split()
+        yield IPv4Network((_address(fields[1]), str(_address(fields[7])))), fields[0]
 
 
 def _address(hexadecimal: str) -> IPv4Address:

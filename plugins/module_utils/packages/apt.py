@@ -31,6 +31,7 @@ _NAME = re.compile(r"^[a-z0-9][a-z0-9+.-]+\Z")
 _VERSION = re.compile(r"^[0-9][0-9A-Za-z.+:~*-]*\Z")
 _STEP = re.compile(r"^(Inst|Remv|Purg) (\S+)(?: \[(\S+?)\])?(?: \((\S+) )?", re.MULTILINE)
 _LOCK_TIMEOUT_S = 600
+_STATES_BYTES = 1 << 24
 # Lists that are younger need no update before packages are installed.
 _FRESH_S = 3600
 
@@ -107,8 +108,18 @@ class Apt:
         return {row.split()[1] for row in rows if row.startswith("config-files ")}
 
     def manual(self) -> set[str]:
-        """The packages that somebody asked for."""
-        return set(self.run("apt-mark", "showmanual").split())
+        """The packages that somebody asked for: what apt-mark(8) shows, without its half second."""
+        native, auto = self.architecture(), set()
+        try:
+            stanzas = files.read(STATES, _STATES_BYTES).decode("utf-8", "replace").split("\n\n")
+        except FileNotFoundError:
+            stanzas = []
+        for stanza in stanzas:
+            fields = dict(row.split(": ", 1) for row in stanza.splitlines() if ": " in row)
+            if fields.get("Auto-Installed") == "1":
+                name, architecture = fields["Package"], fields.get("Architecture", native)
+                auto.add(name if architecture in (native, "all") else name + ":" + architecture)
+        return set(self.installed()) - auto
 
     def mark(self, how: str, names: Iterable[str]) -> None:
         """how: auto or manual."""

@@ -220,6 +220,8 @@ class Owner:
             return set()
         leaving = set(self.ledger.owners.get(self.wish.owner, [])) - set(self.wish.names)
         leaving -= self.ledger.of_others(self.wish.owner)
+        if not leaving:
+            return leftovers  # apt needs not be asked, which takes it a second
         auto = leaving & (known | self.ledger.marked) & set(installed)
         wanted = (self.ledger.of_others(self.wish.owner) | set(self.wish.names)) & set(installed)
         return self.apt.unneeded(auto, wanted) & known | leftovers
@@ -240,8 +242,9 @@ class Owner:
         leaving = recorded - set(wish.names) - others
         self.apt.mark("auto", leaving & (ledger.brought | ledger.marked) & set(installed))
         if self.newly_wanted:
-            ledger.marked |= self.newly_wanted - self.apt.manual() - ledger.brought
-            self.apt.mark("manual", self.newly_wanted)
+            automatic = self.newly_wanted - self.apt.manual()
+            ledger.marked |= automatic - ledger.brought
+            self.apt.mark("manual", automatic)
         ledger.marked -= leaving
         ledger.brought &= set(installed) | self.apt.leftovers()
         ledger.want(wish.owner, wish.names, wish.archive_sha256)

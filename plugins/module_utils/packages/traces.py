@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _TOOLS = ("iptables", "ip6tables")
 _IP_FORWARD = "/proc/sys/net/ipv4/ip_forward"
 _NET = "/sys/class/net"
+_LABRUN = "lr-*"  # the bridges of its networks
 
 
 class Traces:
@@ -55,8 +56,13 @@ class Traces:
 
     @property
     def chains(self) -> list[str]:
-        """Beginnings of the names of the chains that go with the engine."""
-        return self._own_chains + (self._shared_chains if self.note.get("engines") == [self.engine] else [])
+        """Beginnings of the names of the chains that go with the engine.
+
+        Containers of labrun, which notes nothing here, use the shared ones, too.
+        """
+        is_last = self.note.get("engines") == [self.engine]
+        in_use = any(fnmatch.fnmatchcase(name, _LABRUN) for name in os.listdir(_NET))
+        return self._own_chains + (self._shared_chains if is_last and not in_use else [])
 
     def _read(self) -> dict[str, Any]:
         note = self._kept.read()
