@@ -152,9 +152,18 @@ def test_only_an_engines_own_rules_go(tmp_path):
     ]
 
 
-def test_chains_that_engines_share_go_with_the_last(tmp_path):
+def test_chains_that_engines_share_go_with_the_last(tmp_path, monkeypatch):
     note = tmp_path / "network.json"
+    network = tmp_path / "net"
+    network.mkdir()
+    monkeypatch.setattr(traces, "_NET", str(network))
+
+    def chains():
+        return traces.Traces("containerd", shared_chains=["CNI-"], folder=str(tmp_path)).chains
+
     note.write_text('{"engines": ["containerd", "podman"], "ip_forward": "1", "tools": {}}')
-    assert traces.Traces("containerd", shared_chains=["CNI-"], folder=str(tmp_path)).chains == []
+    assert chains() == []
     note.write_text('{"engines": ["containerd"], "ip_forward": "1", "tools": {}}')
-    assert traces.Traces("containerd", shared_chains=["CNI-"], folder=str(tmp_path)).chains == ["CNI-"]
+    assert chains() == ["CNI-"]
+    (network / "lr-of-labrun").mkdir()
+    assert chains() == []
