@@ -10,20 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import crio_stand_in
 import pytest
 import tomllib
-from lab_hosts import ANSIBLE
+from role_host import RoleHost
 
 pytestmark = [pytest.mark.root, pytest.mark.engines, pytest.mark.slow]
 PORT = 8099
-SNAPSHOT = Path(__file__).resolve().parents[2] / "molecule" / "shared" / "snapshot.sh"
 CONF = "/etc/crio/crio.conf.d/50-ocilab-hosts.conf"
 
 
@@ -38,24 +34,13 @@ def keys(tmp_path_factory):
         key.end()
 
 
-class Host:
+class Host(RoleHost):
     """A lab host with a mirror on it, and the role run there."""
 
     def __init__(self, lab, name, release, folder):
-        self.lab = lab
-        self.name = name
-        self.folder = folder
-        self.inventory = folder / "inventory.json"
-        known = dict(lab.bring([name], release=release)[0]["vars"])
-        self.inventory.write_text(json.dumps({"all": {"hosts": {name: known}}}))
-        self.playbook = folder / "play.yml"
-        role = {"ansible.builtin.include_role": {"name": "ocilab.hosts.crio"}}
-        self.playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [role]}]))
+        super().__init__(lab, name, release, folder)
         shell = f"mkdir -p /srv/mirror && systemd-run -q --working-directory=/srv/mirror python3 -m http.server {PORT}"
         self.shell(shell)
-
-    def shell(self, script, timeout=120):
-        return self.lab.shell(self.name, script, timeout)
 
     def push(self, path, into):
         """Copy a file or a folder's content into the folder on the host."""
@@ -66,20 +51,8 @@ class Host:
         self.shell(f"mkdir -p '{into}'")
         subprocess.run(words, input=packed, check=True, timeout=60)
 
-    def role(self, check=False, **variables):
-        """Run the role; (failed, how many tasks changed, output)."""
-        given = {"crio_" + key: value for key, value in variables.items()}
-        words = [sys.executable, "-m", "ansible", "playbook", "-i", str(self.inventory), str(self.playbook)]
-        words += ["-e", json.dumps(given)] + (["--check"] if check else [])
-        done = subprocess.run(words, env=ANSIBLE, capture_output=True, text=True, timeout=600, check=False)
-        found = re.search(r"changed=(\d+)", done.stdout)
-        return done.returncode != 0, int(found.group(1)) if found else -1, done.stdout + done.stderr
-
-    def snapshot(self):
-        return self.shell(SNAPSHOT.read_text()).splitlines()
-
-    def pid(self):
-        return self.shell("systemctl show --property MainPID crio").strip()
+    def crio(self, check=False, **variables):
+        return self.role("crio", check, **variables)
 
 
 @pytest.fixture(scope="module", params=["bookworm", "trixie"])
@@ -113,28 +86,28 @@ def mirror(host, folder, signer, claimed=None, damage=""):
 @contextlib.contextmanager
 def in_and_out(host, before, **variables):
     """The four steps both ways, with what has to be between them."""
-    failed, predicted, output = host.role(check=True, **variables)
+    failed, predicted, output = host.crio(check=True, **variables)
     assert not failed, output
     assert predicted > 0
     assert host.snapshot() == before
-    failed, changed, output = host.role(**variables)
+    failed, changed, output = host.crio(**variables)
     assert not failed, output
     assert changed >= predicted
-    pid = host.pid()
+    pid = host.pid("crio")
     for check in (False, True):
-        failed, changed, output = host.role(check=check, **variables)
+        failed, changed, output = host.crio(check=check, **variables)
         assert (failed, changed) == (False, 0), output
-    assert host.pid() == pid != "MainPID=0"
+    assert host.pid("crio") == pid != 0
     yield
-    failed, predicted, output = host.role(check=True, **dict(variables, state="absent"))
+    failed, predicted, output = host.crio(check=True, **dict(variables, state="absent"))
     assert not failed, output
     assert predicted > 0
-    assert host.pid() != "MainPID=0"
-    failed, changed, output = host.role(**dict(variables, state="absent"))
+    assert host.pid("crio") != 0
+    failed, changed, output = host.crio(**dict(variables, state="absent"))
     assert not failed, output
     assert host.snapshot() == before
     assert host.lab.exec(host.name, "grep -e crio /proc/mounts; ls -d /run/crio /run/containers 2>/dev/null")[1] == ""
-    failed, changed, output = host.role(state="absent")
+    failed, changed, output = host.crio(state="absent")
     assert (failed, changed) == (False, 0), output
 
 
@@ -149,29 +122,24 @@ def test_from_a_repository(host, folder, keys):
         assert settings["image"]["pause_image"] == "localhost/ocilab/pause:1"
         network = json.loads(host.shell("cat /etc/crio/net.d/10-ocilab.conflist"))
         assert network["plugins"][0]["ipam"]["ranges"] == [[{"subnet": "10.85.0.0/16"}]]
-        pid = host.pid()
+        pid = host.pid("crio")
         # What CRI-O does not take is not written, and the daemon runs on.
-        failed, _changed, output = host.role(config={"runtime": {"cgroup_manager": "none"}}, **given)
+        failed, _changed, output = host.crio(config={"runtime": {"cgroup_manager": "none"}}, **given)
         assert failed, output
         assert "cgroup manager: unknown" in output
-        assert host.pid() == pid
+        assert host.pid("crio") == pid
         assert tomllib.loads(host.shell(f"cat {CONF}"))["crio"] == settings
         # Another configuration restarts it.
-        failed, _changed, output = host.role(config={"api": {"stream_port": "0"}}, **given)
+        failed, _changed, output = host.crio(config={"api": {"stream_port": "0"}}, **given)
         assert not failed, output
-        assert host.pid() != pid
-        failed, _changed, output = host.role(**given)
+        assert host.pid("crio") != pid
+        failed, _changed, output = host.crio(**given)
         assert not failed, output
         # The verifier sees that it has stopped.
         host.shell("systemctl stop crio")
-        verify = {"hosts": "all", "gather_facts": False, "tasks": []}
-        verify["tasks"] = [{"ansible.builtin.include_role": {"name": "ocilab.hosts.crio", "tasks_from": "verify"}}]
-        path = host.folder / "verify.yml"
-        path.write_text(json.dumps([verify]))
-        words = [sys.executable, "-m", "ansible", "playbook", "-i", str(host.inventory), str(path)]
-        done = subprocess.run(words, env=ANSIBLE, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode != 0
-        assert "the CRI at /run/crio/crio.sock" in done.stdout
+        failed, _changed, output = host.role("crio", entry="verify")
+        assert failed
+        assert "the CRI at /run/crio/crio.sock" in output
         host.shell("systemctl start crio")
 
 
@@ -186,10 +154,10 @@ def test_what_is_not_right_is_refused(host, folder, keys, case):
         "damaged index": lambda: mirror(host, folder, right, damage="Packages"),
         "damaged package": lambda: mirror(host, folder, right, damage="all/cri-o_1.36.0-1_all.deb"),
     }[case]()
-    failed, _changed, output = host.role(key_fingerprint=[right.fingerprint], **given)
+    failed, _changed, output = host.crio(key_fingerprint=[right.fingerprint], **given)
     assert failed, output
     assert {"another key": "was asked for"}.get(case, "packages") in output
-    failed, _changed, output = host.role(state="absent")
+    failed, _changed, output = host.crio(state="absent")
     assert not failed, output
     assert host.snapshot() == before
 
@@ -199,17 +167,17 @@ def test_from_the_static_bundle(host, folder):
     path, digest = crio_stand_in.bundle(folder)
     host.push(path, "/srv/archives")
     given = {"archive_url": f"file:///srv/archives/{path.name}", "archive_sha256": digest}
-    failed, _changed, output = host.role(**dict(given, archive_sha256=digest[::-1]))
+    failed, _changed, output = host.crio(**dict(given, archive_sha256=digest[::-1]))
     assert failed
     assert "sha256" in output
     assert host.snapshot() == before
     # A file of the same name that was there before is nobody's to overwrite.
     host.shell("mkdir -p /opt/cni/bin && echo mine >/opt/cni/bin/bridge")
-    failed, _changed, output = host.role(**given)
+    failed, _changed, output = host.crio(**given)
     assert failed
     assert "/opt/cni/bin/bridge: is there already" in output
     host.shell("rm -r /opt/cni")
-    failed, _changed, output = host.role(state="absent")
+    failed, _changed, output = host.crio(state="absent")
     assert host.snapshot() == before
     with in_and_out(host, before, **given):
         settings = tomllib.loads(host.shell(f"cat {CONF}"))["crio"]
