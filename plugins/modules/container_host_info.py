@@ -45,6 +45,10 @@ container_host:
       description: The machine.
       type: str
       returned: always
+    boot_id:
+      description: Which start of which kernel this is. Hosts that have it in common, as lab hosts, share a machine.
+      type: str
+      returned: always
     labrun_supported:
       description: Whether labrun knows this machine's system calls.
       type: bool

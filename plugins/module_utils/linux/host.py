@@ -21,11 +21,12 @@ RECURSIVE_SINCE = (5, 12)  # mount_setattr(2), of whole trees and with id mappin
 
 
 def describe() -> dict[str, Any]:
-    """kernel, architecture, namespaces, cgroups, lsms, seccomp, overlayfs, idmapped_mounts, user_namespaces."""
+    """kernel, architecture, boot_id, namespaces, cgroups, lsms, seccomp, overlayfs, idmapped_mounts, user_namespaces."""
     kernel = os.uname()
     return {
         "kernel": kernel.release,
         "architecture": kernel.machine,
+        "boot_id": files.read_text("/proc/sys/kernel/random/boot_id"),
         "labrun_supported": syscalls.is_supported_machine(),
         "namespaces": {kind: bool(namespaces.own(kind)) for kind in namespaces.KINDS},
         "cgroups": _cgroups(),
