@@ -21,7 +21,9 @@ RECURSIVE_SINCE = (5, 12)  # mount_setattr(2), of whole trees and with id mappin
 
 
 def describe() -> dict[str, Any]:
-    """kernel, architecture, boot_id, namespaces, cgroups, lsms, seccomp, overlayfs, idmapped_mounts, user_namespaces."""
+    """kernel, architecture, boot_id, namespaces, cgroups, lsms, seccomp, overlayfs, idmapped_mounts,
+    user_namespaces.
+    """
     kernel = os.uname()
     return {
         "kernel": kernel.release,
