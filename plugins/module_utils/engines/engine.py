@@ -15,9 +15,10 @@ from ..linux.errors import OcilabError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import IO, Callable
+    from typing import IO, Any, Callable
 
 PROGRAM = "/bin/true"
+VOLUME = "/volume"  # where a container finds its volume
 
 
 class Unavailable(OcilabError):
@@ -39,10 +40,33 @@ class Workload:
         self.timeout_s = timeout_s
 
 
-class Engine:
-    """An engine. The order of use: detect, prepare, any number of run_true and phases, clean_up."""
+class Wanted:
+    """How a container is to be, where it is not the engine's default.
 
-    name = ""
+    words: its command; network: whether it is in the engine's default network, otherwise in none; volume: a folder of
+    the host at VOLUME in it, empty for none; options: words of the engine's own command line, as --cap-add.
+    """
+
+    def __init__(
+        self, words: list[str], network: bool = False, volume: str = "", options: tuple[str, ...] = ()
+    ) -> None:
+        self.words = words
+        self.network = network
+        self.volume = volume
+        self.options = options
+
+
+class Engine:
+    """An engine as one column of a comparison: alone, with a low-level runtime of choice, or rootless.
+
+    The order of use: detect, prepare, any number of the others, clean_up. Methods raise EngineFailed where a command
+    fails, and Unsupported, with the reason, where the engine has no such thing, as a runtime has no registry client.
+    """
+
+    name = ""  # of the column: docker, docker+crun, podman-rootless
+    engine = ""  # docker
+    runtime: str | None = None  # the low-level runtime that it is to use; None for its default one
+    rootless = False
     kind = ""  # client-server, daemonless, runtime or library
     notes = ""  # what a reader must know of how it was driven on this host
 
@@ -54,20 +78,78 @@ class Engine:
         """Make ready what is not measured, such as loading the image. Raises Unavailable and EngineFailed."""
         raise NotImplementedError
 
+    def clean_up(self) -> None:
+        """Undo prepare(), also one that failed half-way."""
+        raise NotImplementedError
+
+    # A container's life
+
     def run_true(self, container_id: str) -> None:
-        """One container from nothing to nothing, as a user of the engine runs it. Raises EngineFailed."""
+        """One container of PROGRAM from nothing to nothing, as a user of the engine runs it."""
         raise NotImplementedError
 
     def phases(self, container_id: str) -> list[tuple[str, Callable[[], None]]]:
-        """The same life in its phases, (name, function) in order; the functions raise EngineFailed."""
+        """The same life in its phases, (name, function) in order."""
+        raise NotImplementedError
+
+    def output(self, container_id: str, wanted: Wanted) -> str:
+        """Run a container to its end, from nothing to nothing; what it wrote to its standard output."""
+        raise NotImplementedError
+
+    def start(self, container_id: str, wanted: Wanted) -> None:
+        """Start a container that goes on by itself, as wanted.words do; the command has returned then."""
+        raise NotImplementedError
+
+    def execute(self, container_id: str, words: list[str]) -> str:
+        """Run a command in a container that runs; its standard output."""
+        raise NotImplementedError
+
+    def stop(self, container_id: str) -> None:
+        """End a container by its stop signal, and wait for its end; what is left of it remove() takes."""
         raise NotImplementedError
 
     def remove(self, container_id: str) -> None:
-        """Remove what a failed run left of the container; silent where there is nothing."""
+        """Remove all of the container, also a running one; silent where there is nothing."""
         raise NotImplementedError
 
-    def clean_up(self) -> None:
-        """Undo prepare(), also one that failed half-way."""
+    # What stands behind it
+
+    def process(self, container_id: str) -> int:
+        """The pid on the host of the first process of a container that runs."""
+        raise NotImplementedError
+
+    def address(self, container_id: str) -> str:
+        """The IPv4 address of a container that runs in the engine's network."""
+        raise NotImplementedError
+
+    def daemons(self) -> list[int]:
+        """The pids of the processes that run for the engine while no container does."""
+        raise NotImplementedError
+
+    def components(self, container_id: str) -> list[dict[str, Any]]:
+        """What lies between the command and the process of a container that runs, from first to last.
+
+        [{"role": client, daemon, high-level runtime, monitor, low-level runtime or container, "name", "version",
+        "path", "pid", "socket", "unit"}]; None for what a part has not. Without a container ("") its lasting parts.
+        """
+        raise NotImplementedError
+
+    # Images
+
+    def pull(self, reference: str) -> None:
+        """Pull an image from a registry."""
+        raise NotImplementedError
+
+    def load(self, archive: str) -> None:
+        """Take in the images of a docker-archive."""
+        raise NotImplementedError
+
+    def forget(self, image: str) -> None:
+        """Remove an image and what it takes on the disk; silent where there is none."""
+        raise NotImplementedError
+
+    def image_bytes(self, image: str) -> int:
+        """The bytes that an image takes on the disk, by the engine's own account."""
         raise NotImplementedError
 
 
