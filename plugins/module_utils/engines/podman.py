@@ -105,7 +105,7 @@ class Podman(ContainerCommand):
         if container_id:
             name = self._told(container_id, "{{.OCIRuntime}}")
             path = path if name == info["ociRuntime"]["name"] else shutil.which(name) or path
-        runtime = components.program("low-level runtime", path)
+        runtime = components.program("low-level runtime", path, self.runtime or "")
         if not container_id:
             return [*parts, components.program("monitor", info["conmon"]["path"]), runtime]
         pid = self.process(container_id)
