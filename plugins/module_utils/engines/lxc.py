@@ -79,7 +79,7 @@ class Lxc(engine.Engine):
                 self.remove("lxc-probe")
         else:
             raise engine.Unavailable("it cannot run a container on this host: " + failures[0])
-        self.notes = _SHARED + ("; run without /sys, for with it: " + failures[0] if failures else "")
+        self.notes = _SHARED + ("; run without /sys, which this host does not let them mount" if failures else "")
 
     def clean_up(self) -> None:
         if self.first_use:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _DETECT_TIMEOUT_S = 30.0
 _BRIDGES = {"podman0", "cni-podman0"}
 _CGROUP = "libpod_parent"
-_STORAGE = "/var/lib/containers/storage/"
+_STORAGE = "/var/lib/containers/storage/overlay"
 _ENOUGH = 4096  # below what any host grants to root, and plenty for a workload
 
 
