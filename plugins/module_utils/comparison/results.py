@@ -10,56 +10,60 @@ import os
 import shutil
 import tempfile
 
-from ..engines import engine
-from ..engines.docker import Docker
-from ..engines.labrun import LabrunCommand, LabrunModule
-from ..engines.oci_runtime import OciRuntime
-from ..engines.podman import Podman
+from ..engines import engine, registry
 from ..images import archive
 from ..images.store import Store
 from ..labrun import bundle as bundles
 from ..linux.errors import OcilabError
 from . import environment
 from .benchmark import Benchmark
+from .budget import Budget
+from .cases.seat import Seat
+from .progress import Progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-SCHEMA_VERSION = 1
-ENGINES = ("labrun", "labrun-module", "runc", "docker", "podman")
-
-
-def all_engines(names: list[str]) -> list[engine.Engine]:
-    """A new adapter for each of the names."""
-    made = (LabrunCommand(), LabrunModule(), OciRuntime("runc"), Docker(), Podman())
-    return [item for item in made if item.name in names]
+SCHEMA_VERSION = 2
 
 
 def detect(names: list[str]) -> dict[str, dict[str, Any]]:
-    """What can be measured here: name -> {"available", "version", "unavailable_reason", "kind"}; changes nothing."""
-    return {item.name: _detected(item) for item in all_engines(names)}
+    """What can be measured here: name -> the engine's part of the document; changes nothing."""
+    return {item.name: _detected(item) for item in registry.all_engines(names)}
 
 
 def _detected(item: engine.Engine) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "available": True,
+        "version": None,
+        "unavailable_reason": None,
+        "kind": item.kind,
+        "engine": item.engine,
+        "runtime": item.runtime,
+        "rootless": item.rootless,
+        "notes": "",
+        "components": [],
+        "benchmarks": {},
+        "isolation": None,
+    }
     try:
-        version = item.detect()
-        return {"available": True, "version": version, "unavailable_reason": None, "kind": item.kind, "notes": ""}
+        result["version"] = item.detect()
     except OcilabError as error:
-        reason = str(error)
-        return {"available": False, "version": None, "unavailable_reason": reason, "kind": item.kind, "notes": ""}
+        result.update(available=False, unavailable_reason=str(error))
+    return result
 
 
 def predict(host: str, image_name: str, store: Store, plan: dict[str, Any]) -> dict[str, Any]:
-    """The document of measure() before anything is measured: engines without samples. Raises NotFound."""
+    """The document of measure() before anything is measured: engines without values. Raises NotFound."""
     store.get(image_name)
-    described = {name: dict(found, benchmarks={}) for name, found in detect(plan["engines"]).items()}
-    return _document(host, tempfile.gettempdir(), plan, described, [])
+    return _document(host, tempfile.gettempdir(), plan, detect(plan["engines"]), [])
 
 
 def _document(
     host: str, work_dir: str, plan: dict[str, Any], engines: dict[str, Any], order: list[dict[str, Any]]
 ) -> dict[str, Any]:
+    """What other tasks know, as what else runs on the host's machine, has its place in it."""
     return {
         "schema_version": SCHEMA_VERSION,
         "host": host,
@@ -67,20 +71,25 @@ def _document(
         "plan": plan,
         "engines": engines,
         "order": order,
+        "info": {},
+        "machine": {"shared_with": [], "measured_alone": True},
     }
 
 
-def measure(host: str, image_name: str, store: Store, layers_root: str, plan: dict[str, Any]) -> dict[str, Any]:
+def measure(
+    host: str, image_name: str, store: Store, layers_root: str, plan: dict[str, Any], progress_path: str = ""
+) -> dict[str, Any]:
     """Run the plan on every engine found; the document of results. Raises NotFound, InvalidInput, KernelRefused.
 
     All that it makes lies in one work directory or bears one name, and is gone when it returns, however it returns.
     """
+    budget = Budget(plan["budget_s"], plan["budget_containers"])
+    progress = Progress(progress_path, budget)
     image = store.get(image_name)
     work_dir = tempfile.mkdtemp(prefix="ocilab-compare-")
+    os.chmod(work_dir, 0o711)  # the volumes in it are also for containers of other users; their names are not to be seen
     prefix = os.path.basename(work_dir).lower().replace("_", "x")
     bundle = bundles.Bundle(os.path.join(work_dir, "bundle"))
-    engines = all_engines(plan["engines"])
-    described = {item.name: dict(_detected(item), benchmarks={}) for item in engines}
     prepared: list[engine.Engine] = []
     try:
         config = bundles.describe(image, store, {"command": [engine.PROGRAM]})
@@ -89,16 +98,35 @@ def measure(host: str, image_name: str, store: Store, layers_root: str, plan: di
         archive_path = os.path.join(work_dir, "image.tar")
         archive.write_docker_archive(store, image, archive_path, tag)
         workload = engine.Workload(work_dir, bundle.path, archive_path, tag, plan["timeout_s"])
-        for item in engines:
-            if described[item.name]["available"]:
-                _prepare(item, workload, described[item.name], prepared)
-        benchmark = Benchmark(plan, prepared, prefix)
-        benchmark.run()
+        described = _prepare_all(plan["engines"], workload, progress, prepared)
+        seats = [
+            Seat(item, workload, plan["sizes"], budget, "%s-%d" % (prefix, number))
+            for number, item in enumerate(prepared)
+        ]
+        benchmark = Benchmark(plan, seats, budget, progress)
+        try:
+            benchmark.run()
+        finally:
+            progress.tell("removing what was made for it", 1)
         for item in prepared:
-            described[item.name]["benchmarks"] = benchmark.results[item.name]
+            described[item.name]["benchmarks"] = benchmark.results(item.name)
+            _complete(described[item.name], benchmark.components[item.name])
         return _document(host, work_dir, plan, described, benchmark.order)
     finally:
         _clean_up(prepared, bundle, work_dir)
+
+
+def _prepare_all(
+    names: list[str], workload: engine.Workload, progress: Progress, prepared: list[engine.Engine]
+) -> dict[str, dict[str, Any]]:
+    """Engine by engine what is known of it; those that are ready are added to prepared."""
+    described = {}
+    for item in registry.all_engines(names):
+        progress.tell("preparing " + item.name)
+        described[item.name] = _detected(item)
+        if described[item.name]["available"]:
+            _prepare(item, workload, described[item.name], prepared)
+    return described
 
 
 def _prepare(
@@ -111,6 +139,14 @@ def _prepare(
     except OcilabError as error:
         item.clean_up()
         described.update(available=False, unavailable_reason=str(error))
+
+
+def _complete(described: dict[str, Any], components: list[dict[str, Any]]) -> None:
+    """The components, and by them the low-level runtime that an engine took of its own accord."""
+    described["components"] = components
+    if described["runtime"] is None:
+        names = [part["name"] for part in components if part["role"] == "low-level runtime"]
+        described["runtime"] = names[0] if names else None
 
 
 def _clean_up(prepared: list[engine.Engine], bundle: bundles.Bundle, work_dir: str) -> None:
