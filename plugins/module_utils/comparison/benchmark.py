@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
-"""Measuring engines side by side. What fails costs its own rows only, and what the budget ends is said to be left out."""
+"""Measuring engines side by side. What fails costs its own rows only; what the budget ends is said to be left out."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from . import environment
 from .benchmark import Benchmark
 from .budget import Budget
 from .cases.seat import Seat
+from .plan import DEFAULT_ENGINES
 from .progress import Progress
 
 TYPE_CHECKING = False
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 SCHEMA_VERSION = 2
+ENGINES = DEFAULT_ENGINES  # those that are told of where nobody names any
 
 
 def detect(names: list[str]) -> dict[str, dict[str, Any]]:
@@ -87,7 +89,7 @@ def measure(
     progress = Progress(progress_path, budget)
     image = store.get(image_name)
     work_dir = tempfile.mkdtemp(prefix="ocilab-compare-")
-    os.chmod(work_dir, 0o711)  # the volumes in it are also for containers of other users; their names are not to be seen
+    os.chmod(work_dir, 0o711)  # volumes in it are also for other users, who see no names
     prefix = os.path.basename(work_dir).lower().replace("_", "x")
     bundle = bundles.Bundle(os.path.join(work_dir, "bundle"))
     prepared: list[engine.Engine] = []

@@ -48,7 +48,9 @@ def entries(plan: dict[str, Any], pairs: Iterable[tuple[str, str]]) -> list[Entr
     result += [Entry(*pair, 0, WARM_UP) for pair in in_blocks for _index in range(plan["warmup"])]
     index = 0
     for block, size in enumerate(block_sizes(plan["samples"], plan["blocks"])):
-        result += _shuffled([Entry(*pair, block, index + place) for place in range(size) for pair in in_blocks], shuffler)
+        result += _shuffled(
+            [Entry(*pair, block, index + place) for place in range(size) for pair in in_blocks], shuffler
+        )
         index += size
     return result + list(few((*table.WITH_STANDING, *table.ALONE)))
 

@@ -86,7 +86,7 @@ def _parent(pid: int) -> int:
 
 
 def cgroup_bytes(pids: Iterable[int]) -> int:
-    """What the kernel has charged to the cgroups of containers. Raises Unsupported where they have none of their own."""
+    """What the kernel has charged to containers' cgroups. Raises Unsupported where they have none of their own."""
     for item in hierarchy.mounted():
         if "memory" in item.controllers:
             own = hierarchy.own_directories([item])[item.name]
