@@ -92,7 +92,7 @@ def measure(
     os.chmod(work_dir, 0o711)  # volumes in it are also for other users, who see no names
     prefix = os.path.basename(work_dir).lower().replace("_", "x")
     bundle = bundles.Bundle(os.path.join(work_dir, "bundle"))
-    prepared: list[engine.Engine] = []
+    engines = registry.all_engines(plan["engines"])
     try:
         config = bundles.describe(image, store, {"command": [engine.PROGRAM]})
         bundle.create(image, store, layers_root, config)
@@ -100,47 +100,36 @@ def measure(
         archive_path = os.path.join(work_dir, "image.tar")
         archive.write_docker_archive(store, image, archive_path, tag)
         workload = engine.Workload(work_dir, bundle.path, archive_path, tag, plan["timeout_s"])
-        described = _prepare_all(plan["engines"], workload, progress, prepared)
+        described = {item.name: _prepare(item, workload, progress) for item in engines}
         seats = [
             Seat(item, workload, plan["sizes"], budget, "%s-%d" % (prefix, number))
-            for number, item in enumerate(prepared)
+            for number, item in enumerate(engines)
+            if described[item.name]["available"]
         ]
         benchmark = Benchmark(plan, seats, budget, progress)
         try:
             benchmark.run()
         finally:
             progress.tell("removing what was made for it", 1)
-        for item in prepared:
-            described[item.name]["benchmarks"] = benchmark.results(item.name)
-            _complete(described[item.name], benchmark.components[item.name])
+        for name, components in benchmark.components.items():
+            described[name]["benchmarks"] = benchmark.results(name)
+            _complete(described[name], components)
         return _document(host, work_dir, plan, described, benchmark.order)
     finally:
-        _clean_up(prepared, bundle, work_dir)
+        _clean_up(engines, bundle, work_dir)
 
 
-def _prepare_all(
-    names: list[str], workload: engine.Workload, progress: Progress, prepared: list[engine.Engine]
-) -> dict[str, dict[str, Any]]:
-    """Engine by engine what is known of it; those that are ready are added to prepared."""
-    described = {}
-    for item in registry.all_engines(names):
-        progress.tell("preparing " + item.name)
-        described[item.name] = _detected(item)
-        if described[item.name]["available"]:
-            _prepare(item, workload, described[item.name], prepared)
+def _prepare(item: engine.Engine, workload: engine.Workload, progress: Progress) -> dict[str, Any]:
+    """The engine's part of the document, when it is ready or known not to be available."""
+    progress.tell("preparing " + item.name)
+    described = _detected(item)
+    if described["available"]:
+        try:
+            item.prepare(workload)
+            described["notes"] = item.notes
+        except OcilabError as error:
+            described.update(available=False, unavailable_reason=str(error))
     return described
-
-
-def _prepare(
-    item: engine.Engine, workload: engine.Workload, described: dict[str, Any], prepared: list[engine.Engine]
-) -> None:
-    try:
-        item.prepare(workload)
-        prepared.append(item)
-        described["notes"] = item.notes
-    except OcilabError as error:
-        item.clean_up()
-        described.update(available=False, unavailable_reason=str(error))
 
 
 def _complete(described: dict[str, Any], components: list[dict[str, Any]]) -> None:
@@ -151,9 +140,10 @@ def _complete(described: dict[str, Any], components: list[dict[str, Any]]) -> No
         described["runtime"] = names[0] if names else None
 
 
-def _clean_up(prepared: list[engine.Engine], bundle: bundles.Bundle, work_dir: str) -> None:
+def _clean_up(engines: list[engine.Engine], bundle: bundles.Bundle, work_dir: str) -> None:
+    """The last one first, and none before the end: columns of one engine share its image, and what it was before."""
     failures = []
-    for item in prepared:
+    for item in reversed(engines):
         try:
             item.clean_up()
         except OcilabError as error:

@@ -69,6 +69,7 @@ class Engine:
     rootless = False
     kind = ""  # client-server, daemonless, runtime or library
     notes = ""  # what a reader must know of how it was driven on this host
+    settle_s = 0.0  # after which its monitors hold no more than they stay with
 
     def detect(self) -> str:
         """Its version. Raises Unavailable with the reason; starts no daemon and changes nothing."""

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from ...engines.engine import Wanted
 from ...linux import files
@@ -36,6 +37,7 @@ def density(at: seat.Seat) -> Iterator[seat.Measured]:
         while len(started) < count:
             at.budget.check()
             started.append(at.start(Wanted(seat.IDLE)))
+        time.sleep(at.engine.settle_s)
         pids = [at.engine.process(container_id) for container_id in started]
         parts = {
             "monitors": pss(monitors(pids, strangers)),
