@@ -93,6 +93,7 @@ def measure(
     prefix = os.path.basename(work_dir).lower().replace("_", "x")
     bundle = bundles.Bundle(os.path.join(work_dir, "bundle"))
     engines = registry.all_engines(plan["engines"])
+    tried: list[engine.Engine] = []
     try:
         config = bundles.describe(image, store, {"command": [engine.PROGRAM]})
         bundle.create(image, store, layers_root, config)
@@ -100,7 +101,7 @@ def measure(
         archive_path = os.path.join(work_dir, "image.tar")
         archive.write_docker_archive(store, image, archive_path, tag)
         workload = engine.Workload(work_dir, bundle.path, archive_path, tag, plan["timeout_s"])
-        described = {item.name: _prepare(item, workload, progress) for item in engines}
+        described = {item.name: _prepare(item, workload, progress, tried) for item in engines}
         seats = [
             Seat(item, workload, plan["sizes"], budget, "%s-%d" % (prefix, number))
             for number, item in enumerate(engines)
@@ -116,14 +117,17 @@ def measure(
             _complete(described[name], components)
         return _document(host, work_dir, plan, described, benchmark.order)
     finally:
-        _clean_up(engines, bundle, work_dir)
+        _clean_up(tried, bundle, work_dir)
 
 
-def _prepare(item: engine.Engine, workload: engine.Workload, progress: Progress) -> dict[str, Any]:
-    """The engine's part of the document, when it is ready or known not to be available."""
+def _prepare(
+    item: engine.Engine, workload: engine.Workload, progress: Progress, tried: list[engine.Engine]
+) -> dict[str, Any]:
+    """The engine's part of the document, when it is ready or known not to be available; tried is to be cleaned up."""
     progress.tell("preparing " + item.name)
     described = _detected(item)
     if described["available"]:
+        tried.append(item)
         try:
             item.prepare(workload)
             described["notes"] = item.notes
@@ -140,10 +144,10 @@ def _complete(described: dict[str, Any], components: list[dict[str, Any]]) -> No
         described["runtime"] = names[0] if names else None
 
 
-def _clean_up(engines: list[engine.Engine], bundle: bundles.Bundle, work_dir: str) -> None:
+def _clean_up(tried: list[engine.Engine], bundle: bundles.Bundle, work_dir: str) -> None:
     """The last one first, and none before the end: columns of one engine share its image, and what it was before."""
     failures = []
-    for item in reversed(engines):
+    for item in reversed(tried):
         try:
             item.clean_up()
         except OcilabError as error:
