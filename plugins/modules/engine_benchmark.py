@@ -81,7 +81,20 @@ options:
         description: What is measured.
         type: list
         elements: str
-        choices: [run_true, lifecycle, exec, stop, parallel, rate, density, footprint, pull, unpack, syscall, file_io, network]
+        choices:
+          - run_true
+          - lifecycle
+          - exec
+          - stop
+          - parallel
+          - rate
+          - density
+          - footprint
+          - pull
+          - unpack
+          - syscall
+          - file_io
+          - network
         default: [run_true, lifecycle]
       engines:
         description:
