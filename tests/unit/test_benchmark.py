@@ -14,6 +14,7 @@ import yaml
 from ansible_collections.ocilab.hosts.plugins.module_utils.comparison import benchmark, budget, catalogue, schedule
 from ansible_collections.ocilab.hosts.plugins.module_utils.comparison import plan as plans
 from ansible_collections.ocilab.hosts.plugins.module_utils.comparison.cases import memory, seat, table
+from ansible_collections.ocilab.hosts.plugins.module_utils.comparison.place import Place
 from ansible_collections.ocilab.hosts.plugins.module_utils.comparison.progress import Progress
 from ansible_collections.ocilab.hosts.plugins.module_utils.engines import engine, registry
 from ansible_collections.ocilab.hosts.plugins.module_utils.linux.errors import InvalidInput, Unsupported
@@ -72,8 +73,8 @@ def measured(tmp_path, engines, clock=None, **given):
     plan = plans.checked(dict({"samples": 4, "blocks": 2, "warmup": 1, "cases": ["run_true"]}, **given), registry.NAMES)
     limits = budget.Budget(plan["budget_s"], plan["budget_containers"], clock or Clock())
     work = engine.Workload(str(tmp_path), "", "", "image:1", 10)
-    seats = [seat.Seat(item, work, plan["sizes"], limits, item.name) for item in engines]
-    made = benchmark.Benchmark(plan, seats, limits, Progress(str(tmp_path / "progress"), limits))
+    places = [Place(item, seat.Seat(item, work, plan["sizes"], limits, item.name)) for item in engines]
+    made = benchmark.Benchmark(plan, places, limits, Progress(str(tmp_path / "progress"), limits))
     made.run()
     assert [item.running for item in engines] == [set()] * len(engines)
     return made

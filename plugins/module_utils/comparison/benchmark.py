@@ -6,16 +6,27 @@
 
 from __future__ import annotations
 
-from ..linux.errors import OcilabError, Unsupported
+from ..linux.errors import OcilabError
 from . import schedule
-from .cases import seat, table
+from .budget import BudgetSpent
+from .cases import table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Protocol
 
     from .budget import Budget
     from .progress import Progress
+
+    class Measurable(Protocol):
+        """As Place and Apart are."""
+
+        name: str
+
+        def sample(self, case: str) -> dict[str, Any]: ...
+        def components(self, keeps: bool) -> list[dict[str, Any]]: ...
+        def dismiss(self) -> None: ...
+
 
 _PATIENCE = 3  # failures without a value between them, after which an engine is not tried again in a case
 
@@ -29,12 +40,17 @@ class Result:
         self.left_out: str | None = None
         self.in_a_row = 0
 
-    def add(self, name: str, unit: str, value: float) -> None:
-        self.measures.setdefault(name, {"unit": unit, "values": []})["values"].append(value)
-
-    def fail(self, index: int, error: Exception) -> None:
-        self.failures.append({"index": index, "message": str(error)})
-        self.in_a_row += 1
+    def add(self, found: dict[str, Any], index: int) -> None:
+        """Note a sample; of a warm-up only its failure."""
+        if index != schedule.WARM_UP:
+            for name, unit, value in found["measures"]:
+                self.measures.setdefault(name, {"unit": unit, "values": []})["values"].append(value)
+        self.left_out = found["left_out"] or self.left_out
+        if found["failure"] is None:
+            self.in_a_row = 0
+        else:
+            self.failures.append({"index": index, "message": found["failure"]})
+            self.in_a_row += 1
 
     def is_hopeless(self) -> bool:
         """Whether another try is in vain: the warm-up failed, too much did, or the engine has no such thing."""
@@ -47,20 +63,16 @@ class Result:
 
 
 class Benchmark:
-    """A run of a plan (comparison/plan.py) over the seats of engines that are prepared."""
+    """A run of a plan (comparison/plan.py) over the places of engines that are prepared."""
 
-    def __init__(self, plan: dict[str, Any], seats: list[seat.Seat], budget: Budget, progress: Progress) -> None:
+    def __init__(self, plan: dict[str, Any], places: list[Measurable], budget: Budget, progress: Progress) -> None:
         self.plan = plan
         self.budget = budget
         self.progress = progress
-        self.seats = {item.engine.name: item for item in seats}
+        self.places = {item.name: item for item in places}
         self.order: list[dict[str, Any]] = []
         self.components: dict[str, list[dict[str, Any]]] = {}
-        self._results = {(name, case): Result() for name in self.seats for case in plan["cases"]}
-        # One more than stand still: the one that is measured.
-        keeps = len(seats) + 1 <= budget.containers
-        for item in seats:
-            item.keeps = keeps
+        self._results = {(name, case): Result() for name in self.places for case in plan["cases"]}
 
     def results(self, engine: str) -> dict[str, Any]:
         """case -> what was measured of the engine."""
@@ -70,75 +82,55 @@ class Benchmark:
         """Measure everything; results(), order and components tell of it then."""
         self._leave_out_twins()
         pairs = [pair for pair, result in self._results.items() if result.left_out is None]
-        try:
-            self._run(schedule.entries(self.plan, pairs))
-        finally:
-            for place in self.seats.values():
-                place.clear(failed=True)
-
-    def _run(self, entries: list[schedule.Entry]) -> None:
+        entries = schedule.entries(self.plan, pairs)
         for number, entry in enumerate(entries):
             if entry.case not in table.AT_FIRST and not self.components:
                 self._look_at_components()
             if entry.case in table.ALONE:
-                for place in self.seats.values():
-                    place.dismiss()
+                self._dismiss()
             self.progress.tell("%s of %s" % (entry.case, entry.engine), number / len(entries))
             self._sample(entry)
         if not self.components:
             self._look_at_components()
+        self._dismiss()
 
     def _leave_out_twins(self) -> None:
         """A column ENGINE+RUNTIME beside ENGINE has the same figures in what no low-level runtime has a part in."""
         for (name, case), result in self._results.items():
             twin = name.partition("+")[0]
-            if case in table.OF_ENGINE and twin != name and twin in self.seats:
+            if case in table.OF_ENGINE and twin != name and twin in self.places:
                 result.left_out = "as %s: a low-level runtime has no part in it" % twin
 
     def _sample(self, entry: schedule.Entry) -> None:
-        """One sample; a failure is recorded apart and leaves neither a value nor a container."""
-        result, place = self._results[entry.engine, entry.case], self.seats[entry.engine]
+        result = self._results[entry.engine, entry.case]
         if result.is_hopeless():
             return
-        counts = entry.index != schedule.WARM_UP
         try:
             self.budget.check()
-            if counts:
-                self.order.append(entry.record())
-            for name, unit, value in self._measured(entry, place):
-                if counts:
-                    result.add(name, unit, value)
-            result.in_a_row = 0
-        except Unsupported as error:
+        except BudgetSpent as error:
             result.left_out = str(error)
-        except (OcilabError, OSError) as error:
-            result.fail(entry.index, error)
-
-    @staticmethod
-    def _measured(entry: schedule.Entry, place: seat.Seat) -> Any:
-        """What the case yields, and after it no container that it started."""
-        failed = True
+            return
+        if entry.index != schedule.WARM_UP:
+            self.order.append(entry.record())
         try:
-            yield from table.FUNCTIONS[entry.case](place)
-            failed = False
-        finally:
-            place.clear(failed)
+            found = self.places[entry.engine].sample(entry.case)
+        except OcilabError as error:
+            found = {"measures": [], "left_out": None, "failure": str(error)}
+        result.add(found, entry.index)
 
     def _look_at_components(self) -> None:
         """What lies between each engine's command and a container, while one runs."""
-        for name, place in self.seats.items():
+        keeps = len(self.places) + 1 <= self.budget.containers  # one more than stand by: the one that is measured
+        for name, place in self.places.items():
             self.progress.tell("components of %s" % name)
             try:
-                self.components[name] = place.engine.components(place.standing())
-                place.clear(False)
-            except (OcilabError, OSError):
-                place.clear(True)
-                self.components[name] = _lasting(place)
+                self.components[name] = place.components(keeps)
+            except OcilabError:
+                self.components[name] = []  # the cases will tell why
 
-
-def _lasting(place: seat.Seat) -> list[dict[str, Any]]:
-    """The parts of an engine in which no container runs, for the cases will tell why."""
-    try:
-        return place.engine.components("")
-    except (OcilabError, OSError):
-        return []
+    def _dismiss(self) -> None:
+        for place in self.places.values():
+            try:
+                place.dismiss()
+            except OcilabError:
+                pass  # what is left of it is told at the end

@@ -16,9 +16,11 @@ from ..images.store import Store
 from ..labrun import bundle as bundles
 from ..linux.errors import OcilabError
 from . import environment
+from .apart import Apart
 from .benchmark import Benchmark
 from .budget import Budget
 from .cases.seat import Seat
+from .place import Place, detected
 from .plan import DEFAULT_ENGINES
 from .progress import Progress
 
@@ -32,28 +34,7 @@ ENGINES = DEFAULT_ENGINES  # those that are told of where nobody names any
 
 def detect(names: list[str]) -> dict[str, dict[str, Any]]:
     """What can be measured here: name -> the engine's part of the document; changes nothing."""
-    return {item.name: _detected(item) for item in registry.all_engines(names)}
-
-
-def _detected(item: engine.Engine) -> dict[str, Any]:
-    result: dict[str, Any] = {
-        "available": True,
-        "version": None,
-        "unavailable_reason": None,
-        "kind": item.kind,
-        "engine": item.engine,
-        "runtime": item.runtime,
-        "rootless": item.rootless,
-        "notes": "",
-        "components": [],
-        "benchmarks": {},
-        "isolation": None,
-    }
-    try:
-        result["version"] = item.detect()
-    except OcilabError as error:
-        result.update(available=False, unavailable_reason=str(error))
-    return result
+    return {item.name: detected(item) for item in registry.all_engines(names)}
 
 
 def predict(host: str, image_name: str, store: Store, plan: dict[str, Any]) -> dict[str, Any]:
@@ -92,8 +73,7 @@ def measure(
     os.chmod(work_dir, 0o711)  # volumes in it are also for other users, who see no names
     prefix = os.path.basename(work_dir).lower().replace("_", "x")
     bundle = bundles.Bundle(os.path.join(work_dir, "bundle"))
-    engines = registry.all_engines(plan["engines"])
-    tried: list[engine.Engine] = []
+    places: list[Apart] = []
     try:
         config = bundles.describe(image, store, {"command": [engine.PROGRAM]})
         bundle.create(image, store, layers_root, config)
@@ -101,36 +81,29 @@ def measure(
         archive_path = os.path.join(work_dir, "image.tar")
         archive.write_docker_archive(store, image, archive_path, tag)
         workload = engine.Workload(work_dir, bundle.path, archive_path, tag, plan["timeout_s"])
-        described = {item.name: _prepare(item, workload, progress, tried) for item in engines}
-        seats = [
-            Seat(item, workload, plan["sizes"], budget, "%s-%d" % (prefix, number))
-            for number, item in enumerate(engines)
-            if described[item.name]["available"]
-        ]
-        benchmark = Benchmark(plan, seats, budget, progress)
-        try:
-            benchmark.run()
-        finally:
-            progress.tell("removing what was made for it", 1)
+        for number, item in enumerate(registry.all_engines(plan["engines"])):
+            seat = Seat(item, workload, plan["sizes"], budget, "%s-%d" % (prefix, number))
+            places.append(Apart(Place(item, seat)))
+        described = {place.name: _prepared(place, progress) for place in places}
+        ready = [place for place in places if described[place.name]["available"]]
+        benchmark = Benchmark(plan, list(ready), budget, progress)
+        benchmark.run()
         for name, components in benchmark.components.items():
             described[name]["benchmarks"] = benchmark.results(name)
             _complete(described[name], components)
         return _document(host, work_dir, plan, described, benchmark.order)
     finally:
-        _clean_up(tried, bundle, work_dir)
+        progress.tell("removing what was made for it", 1)
+        _clean_up(places, bundle, work_dir)
 
 
-def _prepare(
-    item: engine.Engine, workload: engine.Workload, progress: Progress, tried: list[engine.Engine]
-) -> dict[str, Any]:
-    """The engine's part of the document, when it is ready or known not to be available; tried is to be cleaned up."""
-    progress.tell("preparing " + item.name)
-    described = _detected(item)
+def _prepared(place: Apart, progress: Progress) -> dict[str, Any]:
+    """The engine's part of the document, when it is ready or known not to be available."""
+    progress.tell("preparing " + place.name)
+    described = place.detect()
     if described["available"]:
-        tried.append(item)
         try:
-            item.prepare(workload)
-            described["notes"] = item.notes
+            described.update(place.prepare())
         except OcilabError as error:
             described.update(available=False, unavailable_reason=str(error))
     return described
@@ -144,15 +117,17 @@ def _complete(described: dict[str, Any], components: list[dict[str, Any]]) -> No
         described["runtime"] = names[0] if names else None
 
 
-def _clean_up(tried: list[engine.Engine], bundle: bundles.Bundle, work_dir: str) -> None:
+def _clean_up(places: list[Apart], bundle: bundles.Bundle, work_dir: str) -> None:
     """The last one first, and none before the end: columns of one engine share its image, and what it was before."""
     failures = []
-    for item in reversed(tried):
+    for place in reversed(places):
         try:
-            item.clean_up()
+            failures.append(place.clean_up())
         except OcilabError as error:
-            failures.append("%s: %s" % (item.name, error))
+            failures.append(str(error))
+        place.close()
     bundle.remove()
     shutil.rmtree(work_dir)
+    failures = [failure for failure in failures if failure]
     if failures:
         raise OcilabError("left behind: " + "; ".join(failures))

@@ -90,7 +90,8 @@ def _timed_s(at: seat.Seat, container_id: str, work: str) -> float:
     try:
         seconds = float(marks["end"]) - float(marks["begin"])
     except (KeyError, ValueError):
-        raise seat.failed("%s: %s" % (work.split(" ")[1], lines[-1] if lines else "no output")) from None
+        said = lines[-1].partition(" ")[2] if lines else "no output"  # without its stamp
+        raise seat.failed("%s: %s" % (work.split(" ")[1], said)) from None
     if seconds <= 0:
         raise seat.failed("the container's clock went back")
     return seconds
