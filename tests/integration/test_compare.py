@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 
 pytestmark = pytest.mark.root
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
+SCHEMA = json.loads((REPOSITORY / "docs" / "results.schema.json").read_text())
 
 
 def compare(output, plan, **environment):
@@ -48,17 +49,17 @@ def host_state():
 
 @pytest.mark.engines
 def test_every_engine(tmp_path, dockerd):
-    schema = json.loads((REPOSITORY / "docs" / "results.schema.json").read_text())
     before = host_state()
     found = compare(tmp_path / "a space", {"samples": 20, "blocks": 4}, DOCKER_HOST=dockerd)
     assert host_state() == before
-    Draft202012Validator(schema).validate(found)
+    Draft202012Validator(SCHEMA).validate(found)
     for name in ("labrun", "labrun-module", "runc", "docker", "podman"):
         engine = found["engines"][name]
         assert engine["available"], engine["unavailable_reason"]
         for case in ("run_true", "lifecycle"):
-            assert engine["benchmarks"][case]["failures"] == []
-            assert len(engine["benchmarks"][case]["samples_ns"]) == 20
+            measured = engine["benchmarks"][case]
+            assert measured["failures"] == [] and measured["left_out"] is None
+            assert {len(measure["values"]) for measure in measured["measures"].values()} == {20}
     assert len(found["order"]) == 20 * 2 * 5
 
 
@@ -69,4 +70,4 @@ def test_labrun_alone_where_nothing_is_installed(tmp_path):
     assert host_state() == before
     assert found["engines"]["docker"]["available"] is False
     assert found["engines"]["docker"]["unavailable_reason"]
-    assert len(found["engines"]["labrun"]["benchmarks"]["run_true"]["samples_ns"]) == 3
+    assert len(found["engines"]["labrun"]["benchmarks"]["run_true"]["measures"]["run"]["values"]) == 3

@@ -35,6 +35,7 @@ def record(work_dir: str) -> dict[str, Any]:
         "python_version": platform.python_version(),
         "virtualization": "hypervisor" if " hypervisor" in files.read("/proc/cpuinfo").decode() else None,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "boot_id": files.read_text("/proc/sys/kernel/random/boot_id"),
     }
 
 

@@ -10,47 +10,43 @@ import os
 import shutil
 import tempfile
 
-from ..engines import engine
-from ..engines.registry import all_engines
+from ..engines import engine, registry
 from ..images import archive
 from ..images.store import Store
 from ..labrun import bundle as bundles
 from ..linux.errors import OcilabError
 from . import environment
+from .apart import Apart
 from .benchmark import Benchmark
+from .budget import Budget
+from .cases.seat import Seat
+from .place import Place, detected
+from .plan import DEFAULT_ENGINES
+from .progress import Progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-SCHEMA_VERSION = 1
-ENGINES = ("labrun", "labrun-module", "runc", "docker", "podman")
+SCHEMA_VERSION = 2
+ENGINES = DEFAULT_ENGINES  # those that are told of where nobody names any
 
 
 def detect(names: list[str]) -> dict[str, dict[str, Any]]:
-    """What can be measured here: name -> {"available", "version", "unavailable_reason", "kind"}; changes nothing."""
-    return {item.name: _detected(item) for item in all_engines(names)}
-
-
-def _detected(item: engine.Engine) -> dict[str, Any]:
-    try:
-        version = item.detect()
-        return {"available": True, "version": version, "unavailable_reason": None, "kind": item.kind, "notes": ""}
-    except OcilabError as error:
-        reason = str(error)
-        return {"available": False, "version": None, "unavailable_reason": reason, "kind": item.kind, "notes": ""}
+    """What can be measured here: name -> the engine's part of the document; changes nothing."""
+    return {item.name: detected(item) for item in registry.all_engines(names)}
 
 
 def predict(host: str, image_name: str, store: Store, plan: dict[str, Any]) -> dict[str, Any]:
-    """The document of measure() before anything is measured: engines without samples. Raises NotFound."""
+    """The document of measure() before anything is measured: engines without values. Raises NotFound."""
     store.get(image_name)
-    described = {name: dict(found, benchmarks={}) for name, found in detect(plan["engines"]).items()}
-    return _document(host, tempfile.gettempdir(), plan, described, [])
+    return _document(host, tempfile.gettempdir(), plan, detect(plan["engines"]), [])
 
 
 def _document(
     host: str, work_dir: str, plan: dict[str, Any], engines: dict[str, Any], order: list[dict[str, Any]]
 ) -> dict[str, Any]:
+    """What other tasks know, as what else runs on the host's machine, has its place in it."""
     return {
         "schema_version": SCHEMA_VERSION,
         "host": host,
@@ -58,21 +54,26 @@ def _document(
         "plan": plan,
         "engines": engines,
         "order": order,
+        "info": {},
+        "machine": {"shared_with": [], "measured_alone": True},
     }
 
 
-def measure(host: str, image_name: str, store: Store, layers_root: str, plan: dict[str, Any]) -> dict[str, Any]:
+def measure(
+    host: str, image_name: str, store: Store, layers_root: str, plan: dict[str, Any], progress_path: str = ""
+) -> dict[str, Any]:
     """Run the plan on every engine found; the document of results. Raises NotFound, InvalidInput, KernelRefused.
 
     All that it makes lies in one work directory or bears one name, and is gone when it returns, however it returns.
     """
+    budget = Budget(plan["budget_s"], plan["budget_containers"])
+    progress = Progress(progress_path, budget)
     image = store.get(image_name)
     work_dir = tempfile.mkdtemp(prefix="ocilab-compare-")
+    os.chmod(work_dir, 0o711)  # volumes in it are also for other users, who see no names
     prefix = os.path.basename(work_dir).lower().replace("_", "x")
     bundle = bundles.Bundle(os.path.join(work_dir, "bundle"))
-    engines = all_engines(plan["engines"])
-    described = {item.name: dict(_detected(item), benchmarks={}) for item in engines}
-    prepared: list[engine.Engine] = []
+    places: list[Apart] = []
     try:
         config = bundles.describe(image, store, {"command": [engine.PROGRAM]})
         bundle.create(image, store, layers_root, config)
@@ -80,38 +81,53 @@ def measure(host: str, image_name: str, store: Store, layers_root: str, plan: di
         archive_path = os.path.join(work_dir, "image.tar")
         archive.write_docker_archive(store, image, archive_path, tag)
         workload = engine.Workload(work_dir, bundle.path, archive_path, tag, plan["timeout_s"])
-        for item in engines:
-            if described[item.name]["available"]:
-                _prepare(item, workload, described[item.name], prepared)
-        benchmark = Benchmark(plan, prepared, prefix)
+        for number, item in enumerate(registry.all_engines(plan["engines"])):
+            seat = Seat(item, workload, plan["sizes"], budget, "%s-%d" % (prefix, number))
+            places.append(Apart(Place(item, seat)))
+        described = {place.name: _prepared(place, progress) for place in places}
+        ready = [place for place in places if described[place.name]["available"]]
+        benchmark = Benchmark(plan, list(ready), budget, progress)
         benchmark.run()
-        for item in prepared:
-            described[item.name]["benchmarks"] = benchmark.results[item.name]
+        for name, components in benchmark.components.items():
+            described[name]["benchmarks"] = benchmark.results(name)
+            _complete(described[name], components)
         return _document(host, work_dir, plan, described, benchmark.order)
     finally:
-        _clean_up(prepared, bundle, work_dir)
+        progress.tell("removing what was made for it", 1)
+        _clean_up(places, bundle, work_dir)
 
 
-def _prepare(
-    item: engine.Engine, workload: engine.Workload, described: dict[str, Any], prepared: list[engine.Engine]
-) -> None:
-    try:
-        item.prepare(workload)
-        prepared.append(item)
-        described["notes"] = item.notes
-    except OcilabError as error:
-        item.clean_up()
-        described.update(available=False, unavailable_reason=str(error))
-
-
-def _clean_up(prepared: list[engine.Engine], bundle: bundles.Bundle, work_dir: str) -> None:
-    failures = []
-    for item in prepared:
+def _prepared(place: Apart, progress: Progress) -> dict[str, Any]:
+    """The engine's part of the document, when it is ready or known not to be available."""
+    progress.tell("preparing " + place.name)
+    described = place.detect()
+    if described["available"]:
         try:
-            item.clean_up()
+            described.update(place.prepare())
         except OcilabError as error:
-            failures.append("%s: %s" % (item.name, error))
+            described.update(available=False, unavailable_reason=str(error))
+    return described
+
+
+def _complete(described: dict[str, Any], components: list[dict[str, Any]]) -> None:
+    """The components, and by them the low-level runtime that an engine took of its own accord."""
+    described["components"] = components
+    if described["runtime"] is None:
+        names = [part["name"] for part in components if part["role"] == "low-level runtime"]
+        described["runtime"] = names[0] if names else None
+
+
+def _clean_up(places: list[Apart], bundle: bundles.Bundle, work_dir: str) -> None:
+    """The last one first, and none before the end: columns of one engine share its image, and what it was before."""
+    failures = []
+    for place in reversed(places):
+        try:
+            failures.append(place.clean_up())
+        except OcilabError as error:
+            failures.append(str(error))
+        place.close()
     bundle.remove()
     shutil.rmtree(work_dir)
+    failures = [failure for failure in failures if failure]
     if failures:
         raise OcilabError("left behind: " + "; ".join(failures))

@@ -40,6 +40,7 @@ class Cri(engine.Engine):
     """An engine by its CRI, "containerd" or "crio", with its default runtime or with a handler of that name."""
 
     kind = "client-server"
+    forks = False
 
     def __init__(self, name: str, runtime: str | None = None) -> None:
         self.engine = name

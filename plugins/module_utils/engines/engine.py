@@ -69,6 +69,8 @@ class Engine:
     rootless = False
     kind = ""  # client-server, daemonless, runtime or library
     notes = ""  # what a reader must know of how it was driven on this host
+    forks = True  # whether the adapter works on in a forked child; otherwise in threads, as a client with a connection
+    settle_s = 0.0  # after which its monitors hold no more than they stay with
 
     def detect(self) -> str:
         """Its version. Raises Unavailable with the reason; starts no daemon and changes nothing."""

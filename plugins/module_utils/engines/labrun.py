@@ -50,6 +50,7 @@ class LabrunModule(engine.Engine):
     """
 
     kind = "library"
+    settle_s = 8.0  # each becomes another, smaller interpreter when no more containers are started
     notes = "a library call inside a running Python process, not a command"
 
     def __init__(self) -> None:
