@@ -1,0 +1,62 @@
+# Copyright: (c) 2026, the ocilab.hosts authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
+"""What an engine's part of this floor offers: a small class that fills in the shape (shape.py)."""
+
+from __future__ import annotations
+
+from ..engines import registry
+from . import sockets
+from .http import Certificates
+from .services import Units
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Settings:
+    """How engines are reached where it is not as usual, and where labrun keeps what is its own.
+
+    docker_host: Docker's address, empty for the one that its command uses; timeout_s: for each question.
+    """
+
+    def __init__(
+        self,
+        docker_host: str = "",
+        certificates: Certificates | None = None,
+        timeout_s: float = 60.0,
+        labrun: dict[str, str] | None = None,
+    ) -> None:
+        self.docker_host = docker_host
+        self.certificates = certificates or Certificates()
+        self.timeout_s = timeout_s
+        self.labrun = labrun or {}
+
+
+class Inspector:
+    """Of one engine. paths: where its sockets are to be found; unit: its service, empty for none."""
+
+    kind = ""  # client-server, daemonless, runtime or library
+    unit = ""
+    paths: tuple[str, ...] = ()
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self.name = name
+        self.settings = settings
+
+    def sockets(self) -> list[dict[str, Any]]:
+        """Its sockets on this host, as sockets.py describes them."""
+        found = (sockets.describe(path) for path in self.paths)
+        return [one for one in found if one]
+
+    def fill(self, found: dict[str, Any], units: Units) -> None:
+        """Fill in all but service, sockets and components. Raises OcilabError, and what broken answers raise."""
+        raise NotImplementedError
+
+    def components(self) -> list[dict[str, Any]]:
+        """Its lasting parts, as Engine.components() tells of them. Raises OcilabError."""
+        adapter = registry.all_engines([self.name])[0]
+        adapter.detect()
+        return adapter.components("")
