@@ -12,7 +12,7 @@ import os
 from ..engines import components, engine
 from . import shape, sockets
 from .http import Certificates, Client
-from .inspector import Inspector
+from .inspector import Inspector, command_version
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Docker(Inspector):
         return Certificates(*(os.path.join(folder, name) for name in ("ca.pem", "cert.pem", "key.pem")))
 
     def fill(self, found: dict[str, Any], units: Units) -> None:
-        found["version"]["client"] = _client_version(self.settings.timeout_s)
+        found["version"]["client"] = command_version("docker")
         self.address = self._address()
         path = self.address[len("unix://") :] if self.address.startswith("unix://") else ""
         found["sockets"] = [one for one in [sockets.describe(path)] if one] if path else []
@@ -158,13 +158,6 @@ def parts_told(version: dict[str, Any]) -> list[dict[str, Any]]:
         if item["Name"] != "docker-init":
             parts.append(components.part(role, name, item["Version"]))
     return parts
-
-
-def _client_version(timeout_s: float) -> str | None:
-    try:
-        return components.version_in(engine.run([engine.find_command("docker"), "--version"], timeout_s))
-    except (engine.Unavailable, engine.EngineFailed):
-        return None  # what counts is the daemon
 
 
 def _is_local(address: str) -> bool:

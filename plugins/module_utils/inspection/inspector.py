@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
-from ..engines import registry
+import os
+
+from ..engines import components, engine, registry
+from ..linux import files, host
 from . import sockets
 from .http import Certificates
 from .services import Units
@@ -60,3 +63,33 @@ class Inspector:
         adapter = registry.all_engines([self.name])[0]
         adapter.detect()
         return adapter.components("")
+
+
+def describe_host(found: dict[str, Any]) -> None:
+    """The part of system that is the host's, for an engine that runs on this very kernel."""
+    known = host.describe()
+    modules = [name for name in known["lsms"] if name in ("apparmor", "selinux")]
+    found["system"].update(
+        kernel=known["kernel"],
+        os=_system_name(),
+        cgroup_version=known["cgroups"]["mode"],
+        rootless=os.geteuid() != 0,
+        security_options=(["seccomp"] if known["seccomp"]["actions"] else []) + modules,
+    )
+
+
+def _system_name() -> str | None:
+    try:
+        lines = files.read_text("/etc/os-release").splitlines()
+    except OSError:
+        return None
+    names = [line.partition("=")[2].strip("\"'") for line in lines if line.startswith("PRETTY_NAME=")]
+    return names[0] if names else None
+
+
+def command_version(name: str) -> str | None:
+    """The version of a command; None where the host has none of that name."""
+    try:
+        return components.version_of(engine.find_command(name))
+    except engine.Unavailable:
+        return None
