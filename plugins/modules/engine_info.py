@@ -14,10 +14,10 @@ version_added: 0.1.0
 description:
   - Returns for every engine, labrun included, its version, its system, what it takes on the disk, its service, its
     sockets, its parts and its objects. Whatever an engine calls these, the shape is the same for all.
-  - An engine that is absent, that is down or that fails has RV(engines.available=false) with the reason, and costs no other
-    one its answers.
-  - It starts no daemon, not even by a look at a socket that systemd would start one for, and changes nothing. What Podman's
-    own command makes when it is used for the very first time, its empty folders of storage, is the one exception.
+  - An engine that is absent, that is down or that fails has RV(engines.available=false) with the reason, and costs no
+    other one its answers.
+  - It starts no daemon, not even by a look at a socket that systemd would start one for, and changes nothing. The one
+    exception is what Podman's own command makes when it is used for the very first time, its empty folders of storage.
   - Docker is asked by its REST API, Podman and LXC by their commands, containerd and CRI-O by the Container Runtime
     Interface, bare runtimes by their command C(features), and labrun by its library.
 author:
@@ -39,7 +39,7 @@ options:
       - Without it the address that Docker's command would use, by E(DOCKER_HOST), by its context, or as usual.
     type: str
   docker_ca:
-    description: The file of the authority that the certificate of O(docker_host) is held against. With it TLS is spoken.
+    description: The file of the authority that the server's certificate is held against. With it TLS is spoken.
     type: path
   docker_cert:
     description: The file of the client's certificate.
@@ -114,8 +114,8 @@ engines:
       returned: always
     version:
       description:
-        - The versions of C(client), C(server) and C(api), null for what it has not, and C(details), a dictionary of texts
-          on parts and specifications.
+        - The versions of C(client), C(server) and C(api), null for what it has not, and C(details), a dictionary of
+          texts on parts and specifications.
       type: dict
       returned: always
     system:
@@ -153,8 +153,8 @@ engines:
       returned: always
     objects:
       description:
-        - C(containers), each with C(id), C(name), C(image), C(status) and C(created); C(images) with C(id), C(names) and
-          C(size_bytes); C(networks) with C(name), C(driver) and C(subnets); C(volumes) with C(name), C(driver) and
+        - C(containers), each with C(id), C(name), C(image), C(status) and C(created); C(images) with C(id), C(names)
+          and C(size_bytes); C(networks) with C(name), C(driver) and C(subnets); C(volumes) with C(name), C(driver) and
           C(path).
       type: dict
       returned: always

@@ -68,13 +68,13 @@ class Labrun(Inspector):
         ]
 
     def components(self) -> list[dict[str, Any]]:
-        """The command, where it is installed, and the library, which is in this very process."""
+        """The command, where it is installed, and the library, which came along with whoever asks."""
         parts = []
         try:
             parts = [components.program("client", engine.find_command("labrun"))]
         except engine.Unavailable:
             pass  # modules need no command
-        return [*parts, components.part("low-level runtime", "labrun", VERSION, os.path.dirname(life.__file__))]
+        return [*parts, components.part("low-level runtime", "labrun", VERSION)]
 
     def _containers(self) -> list[dict[str, Any]]:
         result = []

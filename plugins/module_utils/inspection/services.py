@@ -33,7 +33,7 @@ class Units:
             self._sockets = found[len(services) :]
 
     def service(self, name: str) -> dict[str, Any] | None:
-        """{"unit", "load", "active", "enabled", "main_pid", "memory_bytes", "since"}; None where there is no systemd."""
+        """{"unit", "load", "active", "enabled", "main_pid", "memory_bytes", "since"}; None without systemd."""
         if name not in self._services:
             return None
         known = self._services[name]
