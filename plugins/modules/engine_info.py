@@ -16,8 +16,8 @@ description:
     sockets, its parts and its objects. Whatever an engine calls these, the shape is the same for all.
   - An engine that is absent, that is down or that fails has RV(engines.available=false) with the reason, and costs no
     other one its answers.
-  - It starts no daemon, not even by a look at a socket that systemd would start one for, and changes nothing. The one
-    exception is what Podman's own command makes when it is used for the very first time, its empty folders of storage.
+  - It starts no daemon, not even by a look at a socket that systemd would start one for, and changes nothing. What
+    Podman makes when it is used for the first time is taken away again, but for empty folders of root's storage.
   - Docker is asked by its REST API, Podman and LXC by their commands, containerd and CRI-O by the Container Runtime
     Interface, bare runtimes by their command C(features), and labrun by its library.
 author:
@@ -47,6 +47,11 @@ options:
   docker_key:
     description: The file of the client's key.
     type: path
+  rootless_user:
+    description:
+      - Whose Podman V(podman-rootless) is.
+      - Without it the user's who runs the module, or, for root, that of the first user who has what it needs.
+    type: str
   timeout:
     description: For how many seconds an answer is waited for.
     type: float
@@ -213,7 +218,8 @@ def run(module):
         raise InvalidInput("timeout: %g is not above 0" % params["timeout"])
     certificates = Certificates(*(params["docker_" + name] or "" for name in ("ca", "cert", "key")))
     labrun = {name: params[name] for name in _LABRUN}
-    settings = Settings(params["docker_host"] or "", certificates, params["timeout"], labrun)
+    user = params["rootless_user"] or ""
+    settings = Settings(params["docker_host"] or "", certificates, params["timeout"], labrun, user)
     return {"changed": False, "engines": survey(params["engines"], settings)}
 
 
@@ -224,6 +230,7 @@ def main():
         "docker_ca": {"type": "path"},
         "docker_cert": {"type": "path"},
         "docker_key": {"type": "path", "no_log": False},
+        "rootless_user": {"type": "str"},
         "timeout": {"type": "float", "default": 60},
         "root": {"type": "path", "default": "/run/labrun"},
         "data_root": {"type": "path", "default": "/var/lib/labrun"},

@@ -46,9 +46,19 @@ class Podman(ContainerCommand):
         # Not "podman version --format", whose server part asks a socket.
         return engine.run([self.path, "--version"], _DETECT_TIMEOUT_S).strip().replace("podman version ", "")
 
-    def prepare(self, workload: engine.Workload) -> None:
+    def note_first_use(self) -> None:
+        """Note what the host is like, so that undo_first_use() knows what Podman has made."""
         devices = {link["name"] for link in netlink.links()}
         self.before_use = (devices, {entry["target"] for entry in mounts.table()}, set(_cgroup_directories()))
+
+    def undo_first_use(self) -> None:
+        """Take away what Podman keeps of its first use, if note_first_use() has seen the host without."""
+        if self.before_use:
+            self._undo_first_use(*self.before_use)
+            self.before_use = None
+
+    def prepare(self, workload: engine.Workload) -> None:
+        self.note_first_use()
         if self.runtime == "labrun":
             path = os.path.join(workload.work_dir, "podman-labrun")
             command.write_executable(path)
@@ -87,9 +97,7 @@ class Podman(ContainerCommand):
         try:
             super().clean_up()
         finally:
-            if self.before_use:
-                self._undo_first_use(*self.before_use)
-                self.before_use = None
+            self.undo_first_use()
 
     def _undo_first_use(self, devices: set[str], mounted: set[str], cgrouped: set[str]) -> None:
         """Podman's storage mount, bridge and empty cgroups stay after a first use; undone if they are new."""

@@ -29,19 +29,23 @@ _NOBODY = (
 
 
 class RootlessPodman(Podman):
-    """The command becomes the user's by setpriv(1), which needs no session and leaves no process between."""
+    """The command becomes the user's by setpriv(1), which needs no session and leaves no process between.
+
+    user: whose Podman it is; without it the caller's own, or, for root, that of the first user who can.
+    """
 
     rootless = True
 
-    def __init__(self) -> None:
+    def __init__(self, user: str = "") -> None:
         super().__init__()
+        self.wanted_user = user
         self.name = "podman-rootless"
         self.was_used = True
         self.was_paused = True
 
     def detect(self) -> str:
         version = super().detect()
-        self.user = _user()
+        self.user = _named(self.wanted_user) if self.wanted_user else _user()
         run_dir = _run_dir(self.user)
         environment = {
             "HOME": self.user.pw_dir,
@@ -51,13 +55,17 @@ class RootlessPodman(Podman):
             "DBUS_SESSION_BUS_ADDRESS": "unix:path=%s/bus" % run_dir,
         }
         ids = ["--reuid", str(self.user.pw_uid), "--regid", str(self.user.pw_gid), "--init-groups"]
+        become = [engine.find_command("setpriv"), *ids] if os.geteuid() != self.user.pw_uid else []
         words = ["%s=%s" % item for item in environment.items()]
-        self.before = [engine.find_command("setpriv"), *ids, "env", "--ignore-environment", "--chdir", "/", *words]
+        self.before = [*become, "env", "--ignore-environment", "--chdir", "/", *words]
         return version
 
-    def prepare(self, workload: engine.Workload) -> None:
+    def note_first_use(self) -> None:
         self.was_used = os.path.isdir(os.path.join(self.user.pw_dir, _STORAGE))
         self.was_paused = bool(self._pause_pid())
+        super().note_first_use()
+
+    def prepare(self, workload: engine.Workload) -> None:
         super().prepare(workload)
         self.notes = "; ".join(text for text in ("run as the user " + self.user.pw_name, self.notes) if text)
 
@@ -88,8 +96,17 @@ class RootlessPodman(Podman):
             os.kill(pid, signal.SIGTERM)
 
 
+def _named(name: str) -> Any:
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        raise engine.Unavailable("this host has no user %s" % name) from None
+
+
 def _user() -> Any:
-    """The first of root's fellows who can. Raises Unavailable."""
+    """The caller, or the first of root's fellows who can. Raises Unavailable."""
+    if os.geteuid() != 0:
+        return pwd.getpwuid(os.geteuid())
     known = [name for name in _with_ranges("/etc/subuid") if name in _with_ranges("/etc/subgid")]
     for name in known:
         try:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class Settings:
     """How engines are reached where it is not as usual, and where labrun keeps what is its own.
 
-    docker_host: Docker's address, empty for the one that its command uses; timeout_s: for each question.
+    docker_host: Docker's address, empty for the one that its command uses; timeout_s: for each question;
+    rootless_user: whose Podman podman-rootless is, empty for the caller's, or, for root, that of the first who can.
     """
 
     def __init__(
@@ -31,11 +32,13 @@ class Settings:
         certificates: Certificates | None = None,
         timeout_s: float = 60.0,
         labrun: dict[str, str] | None = None,
+        rootless_user: str = "",
     ) -> None:
         self.docker_host = docker_host
         self.certificates = certificates or Certificates()
         self.timeout_s = timeout_s
         self.labrun = labrun or {}
+        self.rootless_user = rootless_user
 
 
 class Inspector:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 
-from ..engines import engine, registry
+from ..engines import engine
+from ..engines import podman as adapters
+from ..engines.rootless_podman import RootlessPodman
 from . import shape, sockets
 from .inspector import Inspector
 
@@ -32,15 +34,25 @@ class Podman(Inspector):
 
     def __init__(self, name: str, settings: Settings) -> None:
         super().__init__(name, settings)
-        if name == "podman":
+        self.adapter = RootlessPodman(settings.rootless_user) if name == "podman-rootless" else adapters.Podman()
+        if not self.adapter.rootless:
             self.unit = "podman.service"  # serves the API for whoever wants it; Podman itself needs it not
 
     def fill(self, found: dict[str, Any], units: Units) -> None:
-        adapter: Any = registry.all_engines([self.name])[0]
-        adapter.detect()
-        if self.name == "podman" and os.geteuid() != 0:
+        self.adapter.detect()
+        if not self.adapter.rootless and os.geteuid() != 0:
             raise engine.Unavailable(_NEEDS_ROOT)
-        self.command = [*adapter.before, adapter.path]
+        self.adapter.note_first_use()
+        try:
+            self._ask(found)
+            self.parts = self.adapter.components("")
+        finally:
+            self.adapter.undo_first_use()
+
+    def components(self) -> list[dict[str, Any]]:
+        return self.parts
+
+    def _ask(self, found: dict[str, Any]) -> None:
         info = self._json("info")
         describe(found, info)
         path = (info["host"].get("remoteSocket") or {}).get("path") or ""
@@ -54,7 +66,7 @@ class Podman(Inspector):
         }
 
     def _run(self, *words: str) -> str:
-        return engine.run([*self.command, *words], self.settings.timeout_s)
+        return engine.run([*self.adapter.before, self.adapter.path, *words], self.settings.timeout_s)
 
     def _json(self, *words: str) -> Any:
         """The answer; an empty list where there is nothing, which some releases write as no text at all."""
