@@ -215,16 +215,12 @@ Triggers=docker.service
 """
 
 
-def units(monkeypatch, active, socket):
-    """What a host with systemd would show; this one may have none."""
-    text = SHOWN.format(active=active, socket=socket)
-    monkeypatch.setattr(services.os.path, "isdir", lambda path: True)
-    monkeypatch.setattr(services.engine, "run", lambda words, timeout_s: text)
-    return services.Units(["docker.service", "crio.service"], 1)
+def units(active, socket):
+    return services.Units(["docker.service", "crio.service"], SHOWN.format(active=active, socket=socket))
 
 
-def test_services(monkeypatch):
-    known = units(monkeypatch, "active", "running")
+def test_services():
+    known = units("active", "running")
     assert known.service("docker.service") == {
         "unit": "docker.service",
         "load": "loaded",
@@ -240,8 +236,8 @@ def test_services(monkeypatch):
     assert known.asleep_behind("/run/docker.sock") == ""
 
 
-def test_a_socket_that_would_start_its_service_is_seen_before_it_is_asked(monkeypatch):
-    known = units(monkeypatch, "inactive", "listening")
+def test_a_socket_that_would_start_its_service_is_seen_before_it_is_asked():
+    known = units("inactive", "listening")
     assert known.asleep_behind("/run/docker.sock") == "docker.service"
     assert known.asleep_behind("/run/other.sock") == ""
     one = docker.Docker("docker", inspector.Settings(docker_host="unix:///run/docker.sock"))
@@ -249,9 +245,8 @@ def test_a_socket_that_would_start_its_service_is_seen_before_it_is_asked(monkey
         one.fill(shape.new("client-server"), known)
 
 
-def test_no_service_is_told_of_without_systemd(monkeypatch):
-    monkeypatch.setattr(services.os.path, "isdir", lambda path: False)
-    known = services.Units(["docker.service"], 1)
+def test_no_service_is_told_of_without_systemd():
+    known = services.Units([], "")
     assert known.service("docker.service") is None
     assert known.asleep_behind("/run/docker.sock") == ""
 

@@ -21,16 +21,12 @@ _NOT_SET = (1 << 64) - 1
 
 
 class Units:
-    """What systemd knew of services, and of all sockets, when it was made; of nothing on a host without systemd."""
+    """Of the answer to show(): the named services, in that order, and behind them all sockets that systemd knows."""
 
-    def __init__(self, services: list[str], timeout_s: float) -> None:
-        self._services: dict[str, dict[str, str]] = {}
-        self._sockets: list[dict[str, str]] = []
-        if os.path.isdir("/run/systemd/system"):
-            systemctl = ["env", "LC_ALL=C", "TZ=UTC", "systemctl", "show", "--property", _PROPERTIES]
-            found = _blocks(engine.run([*systemctl, *services, "*.socket"], timeout_s))
-            self._services = dict(zip(services, found))
-            self._sockets = found[len(services) :]
+    def __init__(self, services: list[str], text: str) -> None:
+        found = _blocks(text)
+        self._services = dict(zip(services, found))
+        self._sockets = found[len(services) :]
 
     def service(self, name: str) -> dict[str, Any] | None:
         """{"unit", "load", "active", "enabled", "main_pid", "memory_bytes", "since"}; None without systemd."""
@@ -59,10 +55,18 @@ class Units:
         return ""
 
 
+def show(services: list[str], timeout_s: float) -> Units:
+    """What systemd knows of the services now; of nothing on a host without systemd. Raises EngineFailed."""
+    if not os.path.isdir("/run/systemd/system"):
+        return Units([], "")
+    words = ["env", "LC_ALL=C", "TZ=UTC", "systemctl", "show", "--property", _PROPERTIES]
+    return Units(services, engine.run([*words, *services, "*.socket"], timeout_s))
+
+
 def _blocks(text: str) -> list[dict[str, str]]:
     """The properties of each unit; lines of one property, as of several addresses, together."""
     result = []
-    for block in text.strip().split("\n\n"):
+    for block in filter(None, text.strip().split("\n\n")):
         known: dict[str, str] = {}
         for line in block.splitlines():
             name, _separator, value = line.partition("=")

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from ..linux.errors import InvalidInput, OcilabError
-from . import shape
+from . import services, shape
 from .cri import CriEngine
 from .docker import Docker
 from .inspector import Inspector, Settings
@@ -16,12 +16,13 @@ from .lxc import Lxc
 from .podman import Podman
 from .runtimes import NAMES as RUNTIMES
 from .runtimes import Runtime
-from .services import Units
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
+
+    from .services import Units
 
 _CLASSES: dict[str, type[Inspector]] = {"labrun": Labrun, **dict.fromkeys(RUNTIMES, Runtime), "docker": Docker}
 _CLASSES.update({"podman": Podman, "podman-rootless": Podman, "containerd": CriEngine, "crio": CriEngine, "lxc": Lxc})
@@ -38,7 +39,7 @@ def survey(names: Iterable[str] | None = None, settings: Settings | None = None)
         raise InvalidInput("engine %s: is none of %s" % (unknown[0], ", ".join(NAMES)))
     given = settings or Settings()
     inspectors = [_CLASSES[name](name, given) for name in NAMES if name in chosen]
-    units = Units([one.unit for one in inspectors if one.unit], given.timeout_s)
+    units = services.show([one.unit for one in inspectors if one.unit], given.timeout_s)
     return {one.name: _inspect(one, units) for one in inspectors}
 
 
