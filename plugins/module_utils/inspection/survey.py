@@ -58,6 +58,8 @@ def _inspect(inspector: Inspector, units: Units) -> dict[str, Any]:
         found["unavailable_reason"] = "its answer is not understood: %s: %s" % (type(error).__name__, error)
     if found["available"]:
         _add_components(inspector, found)
+    for objects in found["objects"].values():  # engines list them in no order that lasts
+        objects.sort(key=_name_and_id)
     return found
 
 
@@ -66,3 +68,7 @@ def _add_components(inspector: Inspector, found: dict[str, Any]) -> None:
         found["components"] = inspector.components()
     except (OcilabError, OSError, *_NOT_UNDERSTOOD) as error:
         found["notes"].append("its parts could not be told: %s" % error)
+
+
+def _name_and_id(one: dict[str, Any]) -> tuple[str, str]:
+    return str(one.get("name") or (one.get("names") or [""])[0]), str(one.get("id", ""))
