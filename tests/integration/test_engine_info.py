@@ -23,10 +23,11 @@ KEYS |= {"components", "objects"}
 NOTHING_DOWN = {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}
 
 
-def module(name="engine_info", environment=None, check=False, **arguments):
+def module(of_name="engine_info", environment=None, check=False, **arguments):
     """Run a module on this machine; its result."""
-    command = [sys.executable, "-m", "ansible", "adhoc", "localhost", "-m", f"ocilab.hosts.{name}"]
-    command += ["-a", json.dumps(arguments)] + (["--check"] if check else [])
+    command = [sys.executable, "-m", "ansible", "adhoc", "localhost", "-m", f"ocilab.hosts.{of_name}"]
+    command += ["-a", json.dumps(arguments)] if arguments else []
+    command += ["--check"] if check else []
     given = dict(os.environ, ANSIBLE_STDOUT_CALLBACK="ansible.builtin.minimal", ANSIBLE_NOCOLOR="1")
     given.update(environment or {})
     result = subprocess.run(command, env=given, capture_output=True, text=True, timeout=180, check=False)

@@ -41,7 +41,7 @@ class Docker(Inspector):
         super().__init__(name, settings)
         self.context = ""
         self.version: dict[str, Any] = {}
-        self.elsewhere = False
+        self.told_of = False  # whether its parts are those that it tells of, not those that are seen on this host
 
     def _address(self) -> str:
         """The address that is given, or else the one that Docker's command would use."""
@@ -75,10 +75,11 @@ class Docker(Inspector):
             self._ask(client, found)
         if not path:
             found["sockets"] = [sockets.remote(self.address)]
-        self.elsewhere = found["system"]["desktop"] or not _is_local(self.address)
-        if self.elsewhere:
+        desktop = found["system"]["desktop"]
+        self.told_of = desktop or not path
+        if desktop or not _is_local(self.address):
             found["service"] = None
-            found["notes"].append(_DESKTOP_NOTE if found["system"]["desktop"] else _REMOTE_NOTE % self.address)
+            found["notes"].append(_DESKTOP_NOTE if desktop else _REMOTE_NOTE % self.address)
 
     def _ask(self, client: Client, found: dict[str, Any]) -> None:
         self.version = client.get("/version")
@@ -94,7 +95,7 @@ class Docker(Inspector):
         }
 
     def components(self) -> list[dict[str, Any]]:
-        if not self.elsewhere:
+        if not self.told_of:
             with _environment("DOCKER_HOST", self.address):
                 return super().components()
         try:
@@ -149,7 +150,7 @@ def disk_usage(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def parts_told(version: dict[str, Any]) -> list[dict[str, Any]]:
-    """The parts of a daemon that is not on this host, as it tells of them."""
+    """The parts of a daemon that may be anywhere, as it tells of them."""
     server = version.get("Server") or version
     roles = {"Engine": ("daemon", "dockerd"), "containerd": ("high-level runtime", "containerd")}
     parts = []
