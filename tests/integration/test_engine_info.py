@@ -173,7 +173,8 @@ def test_docker_has_its_objects_and_parts(daemon):
     volumes = {item["name"]: item["path"] for item in objects["volumes"]}
     assert Path(volumes["used"], "file").read_text() == "0123456789\n"
     parts = {part["role"]: part for part in found["components"]}
-    assert list(parts) == ["client", "daemon", "high-level runtime", "low-level runtime"]
+    assert list(parts) == ["client", "daemon", "high-level runtime", "monitor", "low-level runtime"]
+    assert parts["monitor"]["name"] == "containerd-shim-runc-v2"
     assert Path(f"/proc/{parts['daemon']['pid']}/comm").read_text() == "dockerd\n"
     assert Path(f"/proc/{parts['high-level runtime']['pid']}/comm").read_text() == "containerd\n"
     assert parts["daemon"]["version"] == found["version"]["server"]
@@ -317,9 +318,9 @@ def test_labrun_from_its_library(tmp_path, rootfs):
     assert after["disk_usage"]["images"]["reclaimable_bytes"] == after["disk_usage"]["images"]["size_bytes"]
 
 
-def test_all_engines_at_once_have_one_shape_and_nothing_changes():
+def test_all_engines_at_once_have_one_shape_and_nothing_changes(podman):
     before = Path("/proc/self/mounts").read_text()
-    result = module(environment=NOTHING_DOWN, check=True)
+    result = module(environment=dict(NOTHING_DOWN, **podman), check=True)
     assert (result["failed"], result["changed"]) == (False, False)
     engines = result["engines"]
     assert list(engines) and {"labrun", "docker", "podman", "podman-rootless", "containerd", "crio", "lxc"} <= set(

@@ -59,7 +59,10 @@ def process(role: str, pid: int, name: str = "", socket: str | None = None) -> d
 
 def container(pid: int) -> dict[str, Any]:
     """The container's first process; its program is the container's, so that it is not asked for its version."""
-    return part("container", _name(pid), None, _program(pid), pid)
+    name = _name(pid)
+    if name == "exe":  # gVisor's, which executes itself by that link and names itself by its first word
+        name = os.path.basename(_words(pid)[0])
+    return part("container", name, None, _program(pid), pid)
 
 
 def monitor(pid: int) -> list[dict[str, Any]]:
@@ -74,6 +77,16 @@ def monitor(pid: int) -> list[dict[str, Any]]:
 def _is_monitor(pid: int) -> bool:
     names = (_name(pid), os.path.basename(_program(pid) or ""), os.path.basename(_words(pid)[0]).strip("[]"))
     return any(name.startswith(known) for name in names for known in _MONITORS)
+
+
+def runtime_of(monitors: list[dict[str, Any]]) -> str:
+    """The low-level runtime that a conmon was started with, from what monitor() gives; empty where it tells none."""
+    for one in monitors:
+        words = _words(one["pid"])
+        for option in ("-r", "--runtime"):
+            if option in words[:-1]:
+                return words[words.index(option) + 1]
+    return ""
 
 
 def ancestors(pid: int) -> Iterator[int]:

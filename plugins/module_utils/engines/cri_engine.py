@@ -19,7 +19,8 @@ import tarfile
 
 from ..labrun import logs
 from ..linux.errors import OcilabError, Unsupported
-from . import components, cri, cri_images, engine
+from . import components, cri, cri_images, engine, held
+from .first_use import FirstUse, cni_bridges
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
 _ALL_LINES = 1 << 20
 _STOP_TIMEOUT_S = 10
 _LOG = "output.log"
+_CGROUP = "k8s.io"  # containerd's, by its namespace; CRI-O's pods are in the host's root
 _NO_NETWORK = "a container without a network of its own is in the host's: a pod has that or one"
+# runc's shim watches a process for each container, and gVisor has one for the whole pod, which outlives them.
+_NO_SHIM = "its runtime runsc is run by runc's shim, which never sees a container of gVisor in a pod end; that takes \
+containerd-shim-runsc-v1, which Debian does not have"
 
 
 class Cri(engine.Engine):
@@ -42,6 +47,7 @@ class Cri(engine.Engine):
         self.name = "%s+%s" % (name, runtime) if runtime else name
         self.service: cri.Runtime | None = None
         self.loaded = False
+        self.first_use: FirstUse | None = None
         self.made: dict[str, tuple[str, str]] = {}  # of a container its pod's id and its own
 
     def detect(self) -> str:
@@ -49,15 +55,19 @@ class Cri(engine.Engine):
         try:
             self.service = cri.Runtime(cri.SOCKETS[self.engine])
             version = str(self.service.version()["runtime_version"])
-            if self.runtime and self.runtime not in self.service.handlers():
-                raise engine.Unavailable(
-                    "its configuration names no runtime %s; the role oci_runtimes does that" % self.runtime
-                )
+            if self.runtime:
+                self._refuse_unsuited(self.service.handlers())
             return version
         except engine.Unavailable:
             raise
         except OcilabError as error:
             raise engine.Unavailable(str(error)) from None
+
+    def _refuse_unsuited(self, handlers: dict[str, str]) -> None:
+        if self.runtime not in handlers:
+            raise engine.Unavailable("its configuration names no runtime %s; the role oci_runtimes does" % self.runtime)
+        if self.runtime == "runsc" and ".runc." in handlers[self.runtime]:
+            raise engine.Unavailable(_NO_SHIM)
 
     def _cri(self) -> cri.Runtime:
         if self.service is None:
@@ -67,7 +77,9 @@ class Cri(engine.Engine):
     def prepare(self, workload: engine.Workload) -> None:
         self.workload = workload
         self.notes = _NO_NETWORK
+        self.first_use = FirstUse.begin(cni_bridges(), _CGROUP)
         self.load(workload.archive)
+        held.take(self.engine, workload.image)
         self.loaded = True
         try:
             self.run_true(self.name.replace("+", "-") + "-probe")
@@ -77,8 +89,12 @@ class Cri(engine.Engine):
 
     def clean_up(self) -> None:
         if self.loaded:
-            self.forget(self.workload.image)
             self.loaded = False
+            if held.give(self.engine, self.workload.image):
+                self.forget(self.workload.image)
+        if self.first_use:
+            self.first_use.end()
+            self.first_use = None
         if self.service:
             self.service.close()
             self.service = None
@@ -187,17 +203,14 @@ class Cri(engine.Engine):
         version = "%d.%d.%d" % sys.version_info[:3]
         parts = [components.part("client", "python", version, os.path.realpath(sys.executable), os.getpid(), socket)]
         parts += [components.process("high-level runtime", pid, socket=socket) for pid in self.daemons()]
-        info = self._info(container_id) if container_id else {}
-        name = (info.get("runtimeOptions") or {}).get("binary_name") or self.runtime or self._default()
-        path = shutil.which(name)
-        runtime = components.program("low-level runtime", path) if path else components.part("low-level runtime", name)
         if not container_id:
-            return [*parts, runtime]
+            return parts + _program(self.runtime or self._cri().default_handler())
+        info = self._info(container_id)
         pid = int(info["pid"])
-        return [*parts, *components.monitor(pid), runtime, components.container(pid)]
-
-    def _default(self) -> str:
-        return self._cri().default_handler() or "runc"
+        monitors = components.monitor(pid)
+        name = (info.get("runtimeOptions") or {}).get("binary_name") or components.runtime_of(monitors)
+        runtime = _program(name or self.runtime or self._cri().default_handler())
+        return [*parts, *monitors, *runtime, components.container(pid)]
 
     # Images
 
@@ -216,6 +229,14 @@ class Cri(engine.Engine):
         if not found:
             raise engine.EngineFailed("image %s: does not exist" % image)
         return int(found["size"])
+
+
+def _program(name: str) -> list[dict[str, Any]]:
+    """The low-level runtime of that name or path, as far as it is known."""
+    path = shutil.which(name) if name else None
+    if path:
+        return [components.program("low-level runtime", path)]
+    return [components.part("low-level runtime", name)] if name else []
 
 
 def _names(archive: str) -> list[str]:

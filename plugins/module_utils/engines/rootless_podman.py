@@ -40,8 +40,7 @@ class RootlessPodman(Podman):
         super().__init__()
         self.wanted_user = user
         self.name = "podman-rootless"
-        self.was_used = True
-        self.was_paused = True
+        self.begun = False
 
     def detect(self) -> str:
         version = super().detect()
@@ -60,11 +59,14 @@ class RootlessPodman(Podman):
         self.before = [*become, "env", "--ignore-environment", "--chdir", "/", *words]
         return version
 
+<<<<<<< HEAD
     def note_first_use(self) -> None:
         self.was_used = os.path.isdir(os.path.join(self.user.pw_dir, _STORAGE))
         self.was_paused = bool(self._pause_pid())
         super().note_first_use()
 
+=======
+>>>>>>> wt-a
     def prepare(self, workload: engine.Workload) -> None:
         super().prepare(workload)
         self.notes = "; ".join(text for text in ("run as the user " + self.user.pw_name, self.notes) if text)
@@ -87,8 +89,16 @@ class RootlessPodman(Podman):
         except (OSError, ValueError):
             return 0
 
-    def _undo_first_use(self, devices: set[str], mounted: set[str], cgrouped: set[str]) -> None:
-        """What Podman keeps for a user who has never used it before, and its lasting process if that is new."""
+    def _begin(self) -> None:
+        self.was_used = os.path.isdir(os.path.join(self.user.pw_dir, _STORAGE))
+        self.was_paused = bool(self._pause_pid())
+        self.begun = True
+
+    def _end(self) -> None:
+        """Take back what Podman keeps for a user who had never used it, and its lasting process if that is new."""
+        if not self.begun:
+            return
+        self.begun = False
         if not self.was_used:
             engine.run(self._command("system", "reset", "--force"), _RESET_TIMEOUT_S)
         pid = self._pause_pid()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .services import Units
 
 _CLIENTS = {"containerd": "ctr", "crio": "crictl"}
+_MONITORS = {"containerd": "containerd-shim-runc-v2", "crio": "conmon"}
 _STATES = {messages.CREATED: "created", messages.RUNNING: "running", messages.EXITED: "exited"}
 _NANOSECONDS = 1_000_000_000
 
@@ -35,6 +36,7 @@ class CriEngine(Inspector):
         super().__init__(name, settings)
         self.unit = name + ".service"
         self.paths = (cri.SOCKETS[name],)
+        self.monitor = _MONITORS[name]
 
     def fill(self, found: dict[str, Any], units: Units) -> None:
         engine.find_command(self.name)

@@ -36,6 +36,7 @@ _REMOTE_NOTE = "Docker is at %s: its service, its files and its processes are no
 class Docker(Inspector):
     kind = "client-server"
     unit = "docker.service"
+    monitor = "containerd-shim-runc-v2"
 
     def __init__(self, name: str, settings: Any) -> None:
         super().__init__(name, settings)

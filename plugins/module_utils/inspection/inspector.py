@@ -42,11 +42,12 @@ class Settings:
 
 
 class Inspector:
-    """Of one engine. paths: where its sockets are to be found; unit: its service, empty for none."""
+    """Of one engine. paths: where its sockets are to be found; unit: its service; both empty for none."""
 
     kind = ""  # client-server, daemonless, runtime or library
     unit = ""
     paths: tuple[str, ...] = ()
+    monitor = ""  # the program that watches each of its containers, where its adapter tells of it by a container only
 
     def __init__(self, name: str, settings: Settings) -> None:
         self.name = name
@@ -65,7 +66,17 @@ class Inspector:
         """Its lasting parts, as Engine.components() tells of them. Raises OcilabError."""
         adapter = registry.all_engines([self.name])[0]
         adapter.detect()
-        return adapter.components("")
+        parts = adapter.components("")
+        if self.monitor:
+            parts[-1:-1] = _installed("monitor", self.monitor)  # it starts the low-level runtime, which comes last
+        return parts
+
+
+def _installed(role: str, name: str) -> list[dict[str, Any]]:
+    try:
+        return [components.program(role, engine.find_command(name))]
+    except engine.Unavailable:
+        return []
 
 
 def describe_host(found: dict[str, Any]) -> None:

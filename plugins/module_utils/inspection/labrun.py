@@ -74,6 +74,7 @@ class Labrun(Inspector):
             parts = [components.program("client", engine.find_command("labrun"))]
         except engine.Unavailable:
             pass  # modules need no command
+        parts.append(components.part("monitor", "labrun-monitor", VERSION))
         return [*parts, components.part("low-level runtime", "labrun", VERSION)]
 
     def _containers(self) -> list[dict[str, Any]]:
