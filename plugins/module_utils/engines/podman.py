@@ -46,24 +46,8 @@ class Podman(ContainerCommand):
         # Not "podman version --format", whose server part asks a socket.
         return engine.run([self.path, "--version"], _DETECT_TIMEOUT_S).strip().replace("podman version ", "")
 
-<<<<<<< HEAD
-    def note_first_use(self) -> None:
-        """Note what the host is like, so that undo_first_use() knows what Podman has made."""
-        devices = {link["name"] for link in netlink.links()}
-        self.before_use = (devices, {entry["target"] for entry in mounts.table()}, set(_cgroup_directories()))
-
-    def undo_first_use(self) -> None:
-        """Take away what Podman keeps of its first use, if note_first_use() has seen the host without."""
-        if self.before_use:
-            self._undo_first_use(*self.before_use)
-            self.before_use = None
-
-    def prepare(self, workload: engine.Workload) -> None:
-        self.note_first_use()
-=======
     def prepare(self, workload: engine.Workload) -> None:
         self._begin()
->>>>>>> wt-a
         if self.runtime == "labrun":
             path = os.path.join(workload.work_dir, "podman-labrun")
             command.write_executable(path)
@@ -102,11 +86,7 @@ class Podman(ContainerCommand):
         try:
             super().clean_up()
         finally:
-<<<<<<< HEAD
-            self.undo_first_use()
-=======
             self._end()
->>>>>>> wt-a
 
     def _begin(self) -> None:
         self.first_use = FirstUse.begin(_BRIDGES, _CGROUP, _STORAGE)

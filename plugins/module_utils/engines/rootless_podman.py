@@ -59,14 +59,6 @@ class RootlessPodman(Podman):
         self.before = [*become, "env", "--ignore-environment", "--chdir", "/", *words]
         return version
 
-<<<<<<< HEAD
-    def note_first_use(self) -> None:
-        self.was_used = os.path.isdir(os.path.join(self.user.pw_dir, _STORAGE))
-        self.was_paused = bool(self._pause_pid())
-        super().note_first_use()
-
-=======
->>>>>>> wt-a
     def prepare(self, workload: engine.Workload) -> None:
         super().prepare(workload)
         self.notes = "; ".join(text for text in ("run as the user " + self.user.pw_name, self.notes) if text)

@@ -42,12 +42,12 @@ class Podman(Inspector):
         self.adapter.detect()
         if not self.adapter.rootless and os.geteuid() != 0:
             raise engine.Unavailable(_NEEDS_ROOT)
-        self.adapter.note_first_use()
+        self.adapter._begin()
         try:
             self._ask(found)
             self.parts = self.adapter.components("")
         finally:
-            self.adapter.undo_first_use()
+            self.adapter._end()
 
     def components(self) -> list[dict[str, Any]]:
         return self.parts
