@@ -9,20 +9,25 @@ Numbers, names and types are those of k8s.io/cri-api, pkg/apis/runtime/v1/api.pr
 
 from __future__ import annotations
 
-IMAGE_METHODS = ("ListImages", "ImageStatus", "PullImage", "RemoveImage")  # of runtime.v1.ImageService
+IMAGE_METHODS = ("ListImages", "ImageStatus", "ImageFsInfo", "PullImage", "RemoveImage")  # of runtime.v1.ImageService
 POD, CONTAINER, NODE = 0, 1, 2  # NamespaceMode
 READY, NOT_READY = 0, 1  # PodSandboxState
 CREATED, RUNNING, EXITED, UNKNOWN = 0, 1, 2, 3  # ContainerState
 TCP, UDP, SCTP = 0, 1, 2  # Protocol
+CGROUP_DRIVERS = ("systemd", "cgroupfs")  # CgroupDriver
 RUNTIME_DEFAULT, UNCONFINED, LOCALHOST = 0, 1, 2  # SecurityProfile.ProfileType
 
 MESSAGES = {
     "VersionRequest": "1 version string",
     "VersionResponse": "1 version string, 2 runtime_name string, 3 runtime_version string,4 runtime_api_version string",
     "StatusRequest": "1 verbose bool",
-    "StatusResponse": "1 status RuntimeStatus, 2 info map",
+    "StatusResponse": "1 status RuntimeStatus, 2 info map, 3 runtime_handlers RuntimeHandler*",
+    "RuntimeHandler": "1 name string",
     "RuntimeStatus": "1 conditions RuntimeCondition*",
     "RuntimeCondition": "1 type string, 2 status bool, 3 reason string, 4 message string",
+    "RuntimeConfigRequest": "",
+    "RuntimeConfigResponse": "1 linux LinuxRuntimeConfiguration",
+    "LinuxRuntimeConfiguration": "1 cgroup_driver int32",
     # Images
     "ImageSpec": "1 image string, 2 annotations map",
     "ImageFilter": "1 image ImageSpec",
@@ -38,6 +43,10 @@ MESSAGES = {
     "PullImageResponse": "1 image_ref string",
     "RemoveImageRequest": "1 image ImageSpec",
     "RemoveImageResponse": "",
+    "FilesystemIdentifier": "1 mountpoint string",
+    "FilesystemUsage": "1 timestamp int64, 2 fs_id FilesystemIdentifier, 3 used_bytes UInt64Value",
+    "ImageFsInfoRequest": "",
+    "ImageFsInfoResponse": "1 image_filesystems FilesystemUsage*",
     # What pods and containers are to be like
     "Int64Value": "1 value int64",
     "UInt64Value": "1 value uint64",
@@ -116,7 +125,11 @@ MESSAGES = {
     "ExecSyncResponse": "1 stdout bytes, 2 stderr bytes, 3 exit_code int32",
     "CpuUsage": "1 timestamp int64, 2 usage_core_nano_seconds UInt64Value",
     "MemoryUsage": "1 timestamp int64, 2 working_set_bytes UInt64Value, 4 usage_bytes UInt64Value",
-    "ContainerStats": "2 cpu CpuUsage, 3 memory MemoryUsage",
+    "ContainerAttributes": "1 id string",
+    "ContainerStats": "1 attributes ContainerAttributes, 2 cpu CpuUsage, 3 memory MemoryUsage,"
+    "4 writable_layer FilesystemUsage",
     "ContainerStatsRequest": "1 container_id string",
     "ContainerStatsResponse": "1 stats ContainerStats",
+    "ListContainerStatsRequest": "",
+    "ListContainerStatsResponse": "1 stats ContainerStats*",
 }

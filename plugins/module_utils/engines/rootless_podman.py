@@ -29,18 +29,22 @@ _NOBODY = (
 
 
 class RootlessPodman(Podman):
-    """The command becomes the user's by setpriv(1), which needs no session and leaves no process between."""
+    """The command becomes the user's by setpriv(1), which needs no session and leaves no process between.
+
+    user: whose Podman it is; without it the caller's own, or, for root, that of the first user who can.
+    """
 
     rootless = True
 
-    def __init__(self) -> None:
+    def __init__(self, user: str = "") -> None:
         super().__init__()
+        self.wanted_user = user
         self.name = "podman-rootless"
         self.begun = False
 
     def detect(self) -> str:
         version = super().detect()
-        self.user = _user()
+        self.user = _named(self.wanted_user) if self.wanted_user else _user()
         run_dir = _run_dir(self.user)
         environment = {
             "HOME": self.user.pw_dir,
@@ -50,8 +54,9 @@ class RootlessPodman(Podman):
             "DBUS_SESSION_BUS_ADDRESS": "unix:path=%s/bus" % run_dir,
         }
         ids = ["--reuid", str(self.user.pw_uid), "--regid", str(self.user.pw_gid), "--init-groups"]
+        become = [engine.find_command("setpriv"), *ids] if os.geteuid() != self.user.pw_uid else []
         words = ["%s=%s" % item for item in environment.items()]
-        self.before = [engine.find_command("setpriv"), *ids, "env", "--ignore-environment", "--chdir", "/", *words]
+        self.before = [*become, "env", "--ignore-environment", "--chdir", "/", *words]
         return version
 
     def prepare(self, workload: engine.Workload) -> None:
@@ -93,8 +98,17 @@ class RootlessPodman(Podman):
             os.kill(pid, signal.SIGTERM)
 
 
+def _named(name: str) -> Any:
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        raise engine.Unavailable("this host has no user %s" % name) from None
+
+
 def _user() -> Any:
-    """The first of root's fellows who can. Raises Unavailable."""
+    """The caller, or the first of root's fellows who can. Raises Unavailable."""
+    if os.geteuid() != 0:
+        return pwd.getpwuid(os.geteuid())
     known = [name for name in _with_ranges("/etc/subuid") if name in _with_ranges("/etc/subgid")]
     for name in known:
         try:
