@@ -46,9 +46,14 @@ _CLOCK = _words(1, 64) + bytes(32) + _words(0x61) + bytes(20)
 
 
 class Call:
-    """A call. numbers: on x86_64 and aarch64, None where there is none; expects: errors of arguments that were looked at."""
+    """A call.
 
-    def __init__(self, name: str, numbers: tuple[int, int | None], arguments: tuple[Argument, ...], *expects: int) -> None:
+    numbers: on x86_64 and aarch64, None where there is none; expects: the errors of arguments that were looked at.
+    """
+
+    def __init__(
+        self, name: str, numbers: tuple[int, int | None], arguments: tuple[Argument, ...], *expects: int
+    ) -> None:
         self.name = name
         self.numbers = dict(zip(("x86_64", "aarch64"), numbers))
         self.arguments = arguments

@@ -286,7 +286,7 @@ def table(path: str = "/proc/self/mountinfo") -> list[dict[str, str]]:
 
 
 def parse(text: str) -> list[dict[str, str]]:
-    """The lines of a mountinfo file: dicts with root, target, options, propagation, kind, source, super_options (proc(5)).
+    """A mountinfo file (proc(5)): dicts with root, target, options, propagation, kind, source, super_options.
 
     propagation: the optional fields, as "shared:1 master:2"; empty for a private mount.
     """
