@@ -12,11 +12,12 @@ module: engine_isolation
 short_description: Find out what the default container of each engine may do
 version_added: 0.1.0
 description:
-  - Starts a default container in labrun and in every engine that is found, and has it tell of itself from inside. These are its
-    capabilities, the system calls that are refused and how, namespaces, id maps, masked and read-only paths, devices, mounts,
-    kernel parameters, the label of an LSM, cgroups, limits and environment.
+  - Starts a default container in labrun and in every engine that is found, and has it tell of itself from inside.
+    These are its capabilities, the system calls that are refused and how, namespaces, id maps, masked and read-only
+    paths, devices, mounts, kernel parameters, the label of an LSM, cgroups, limits and environment.
   - Then it looks at a container of each engine from the host.
-  - The system calls are made with arguments that cannot do harm, also where all is allowed; docs/isolation.md tells how.
+  - The system calls are made with arguments that cannot do harm, also where all is allowed.
+    The collection's docs/isolation.md tells how.
   - It installs no engine, starts no daemon, and leaves no container, image, mount or cgroup behind.
 author:
   - ocilab.hosts authors (@ocilab)
@@ -27,7 +28,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - In check mode no container is started; the result tells the engines that would be looked at, and has no findings.
+      - In check mode no container is started; the result tells the engines that would be looked at, without findings.
   diff_mode:
     support: N/A
   idempotent:
@@ -41,8 +42,8 @@ options:
     required: true
   engines:
     description:
-      - The engines to look for, by the names of a comparison's columns, as V(docker), V(docker+crun) or V(podman-rootless).
-      - Without it all.
+      - The engines to look for, by the names of a comparison's columns, as V(docker), V(docker+crun)
+        or V(podman-rootless). Without it all.
     type: list
     elements: str
   host:
@@ -61,9 +62,9 @@ EXAMPLES = r"""
     engines: [labrun, runc]
   register: found
 
-- name: Show the system calls that labrun lets pass
+- name: Show what each system call comes to in labrun
   ansible.builtin.debug:
-    msg: "{{ found.isolation.labrun.findings.syscall | dict2items | selectattr('value', 'eq', 'allowed') | map(attribute='key') }}"
+    var: found.isolation.labrun.findings.syscall
 """
 
 RETURN = r"""
@@ -79,8 +80,9 @@ isolation:
   contains:
     findings:
       description:
-        - By the topic and the item, as text. Topics are C(capability), C(seccomp), C(syscall), C(process), C(namespace), C(id_map),
-          C(path), C(device), C(mount), C(sysctl), C(lsm), C(cgroup), C(rlimit), C(environment) and C(host).
+        - By the topic and the item, as text. Topics are C(capability), C(seccomp), C(syscall), C(process),
+          C(namespace), C(id_map), C(path), C(device), C(mount), C(sysctl), C(lsm), C(cgroup), C(rlimit),
+          C(environment) and C(host).
       type: dict
       returned: always
     failure:

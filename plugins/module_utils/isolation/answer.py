@@ -178,7 +178,7 @@ def _cgroup(answer: dict[str, str], table: list[dict[str, str]], container_id: s
 
 def cgroup_path(text: str, container_id: str) -> str:
     """The path in a cgroup file (proc(5)): of the hierarchy with memory, else of v2; what is the container's is ID."""
-    paths = {}
+    paths: dict[str, str] = {}
     for line in text.splitlines():
         _number, controllers, path = line.split(":", 2)
         paths.update((name, path) for name in controllers.split(","))

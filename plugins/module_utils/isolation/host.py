@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from ..linux import files
 from . import answer
@@ -39,6 +40,16 @@ def view(pid: int, container_id: str) -> dict[str, str]:
         "no_new_privs": answer.yes(status.get("NoNewPrivs")),
         "lsm": answer.label(_optional(pid, "attr/current")),
     }
+
+
+def wait_for(pid: int, command: str, timeout_s: float) -> None:
+    """Wait until the process is of that name, or has another one still after timeout_s seconds, as in a sandbox.
+
+    A runtime may return from the start before its process has become the container's. Raises OSError.
+    """
+    deadline = time.monotonic() + timeout_s
+    while _read(pid, "comm") != command and time.monotonic() < deadline:
+        time.sleep(0.005)
 
 
 def _read(pid: int, name: str) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .answer import Findings
 
 _STAYS = ["/bin/sleep", "600"]
+_BECOMES_S = 0.5
 # What the host sees as well, by what the container sees: told once where both differ alike
 _SEEN_TWICE = {
     ("host", "seccomp"): ("seccomp", "mode"),
@@ -45,7 +46,9 @@ def probe(engine: Engine, container_id: str, options: tuple[str, ...] = ()) -> F
 def _seen(engine: Engine, container_id: str, options: tuple[str, ...]) -> dict[str, str]:
     try:
         engine.start(container_id, Wanted(_STAYS, options=options))
-        return host.view(engine.process(container_id), container_id)
+        pid = engine.process(container_id)
+        host.wait_for(pid, os.path.basename(_STAYS[0]), _BECOMES_S)
+        return host.view(pid, container_id)
     finally:
         engine.remove(container_id)
 
