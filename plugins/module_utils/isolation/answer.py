@@ -221,8 +221,8 @@ def _environment(text: str, hostname: str) -> dict[str, str]:
 
 
 def _value(name: str, value: str, hostname: str) -> str:
-    if name == "HOSTNAME" and value == hostname:
-        return "the host name"
+    if name == "HOSTNAME" and (value == hostname or _ID.fullmatch(value)):
+        return "the container's name"
     if name == "container_uuid":
         return "an id"
     return re.sub(r"://[^/@\s]*@", "://***@", value)  # an engine passes on the host's proxy with its password

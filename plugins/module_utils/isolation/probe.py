@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from signal import SIGKILL
 
 from ..engines.engine import Engine, Wanted
 from ..linux.errors import OcilabError
@@ -48,7 +49,9 @@ def _seen(engine: Engine, container_id: str, options: tuple[str, ...]) -> dict[s
         engine.start(container_id, Wanted(_STAYS, options=options))
         pid = engine.process(container_id)
         host.wait_for(pid, os.path.basename(_STAYS[0]), _BECOMES_S)
-        return host.view(pid, container_id)
+        seen = host.view(pid, container_id)
+        os.kill(pid, SIGKILL)  # some engines give a first process, which heeds no other signal, ten seconds to end
+        return seen
     finally:
         engine.remove(container_id)
 
