@@ -96,9 +96,9 @@ n=/proc/self/ns/uts; [ -e $n ] || n=/dev/null
 for d in {folders}; do
   if {{ printf '{program}' > $d/.isolation; }} 2>/dev/null; then
     $b chmod 755 $d/.isolation
-    $d/.isolation {fd}<$n 2>/dev/null && done=1
+    $d/.isolation {fd}<$n 2>/dev/null && ran=1
     $b rm -f $d/.isolation
-    [ "$done" ] && break
+    [ "$ran" ] && break
   fi
 done
 echo "{mark}environment"
