@@ -281,9 +281,17 @@ def set_propagation(mount_fd: int, shown: str, flags: int) -> None:
 
 
 def table(path: str = "/proc/self/mountinfo") -> list[dict[str, str]]:
-    """The mounts of this mount namespace: dicts with root, target, options, kind, source, super_options (proc(5))."""
+    """The mounts of this mount namespace, as parse() tells them."""
+    return parse(files.read(path, 1 << 24).decode("utf-8", "surrogateescape"))
+
+
+def parse(text: str) -> list[dict[str, str]]:
+    """A mountinfo file (proc(5)): dicts with root, target, options, propagation, kind, source, super_options.
+
+    propagation: the optional fields, as "shared:1 master:2"; empty for a private mount.
+    """
     result = []
-    for line in files.read(path, 1 << 24).decode("utf-8", "surrogateescape").splitlines():
+    for line in text.splitlines():
         left, _separator, right = line.partition(" - ")
         fields = left.split(" ")
         kind, source, super_options = right.split(" ", 2)
@@ -292,6 +300,7 @@ def table(path: str = "/proc/self/mountinfo") -> list[dict[str, str]]:
                 "root": _unescape(fields[3]),
                 "target": _unescape(fields[4]),
                 "options": fields[5],
+                "propagation": " ".join(fields[6:]),
                 "kind": kind,
                 "source": _unescape(source),
                 "super_options": super_options,
