@@ -11,10 +11,7 @@ import shutil
 import tempfile
 
 from ..engines import engine
-from ..engines.docker import Docker
-from ..engines.labrun import LabrunCommand, LabrunModule
-from ..engines.oci_runtime import OciRuntime
-from ..engines.podman import Podman
+from ..engines.registry import all_engines
 from ..images import archive
 from ..images.store import Store
 from ..labrun import bundle as bundles
@@ -28,12 +25,6 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 ENGINES = ("labrun", "labrun-module", "runc", "docker", "podman")
-
-
-def all_engines(names: list[str]) -> list[engine.Engine]:
-    """A new adapter for each of the names."""
-    made = (LabrunCommand(), LabrunModule(), OciRuntime("runc"), Docker(), Podman())
-    return [item for item in made if item.name in names]
 
 
 def detect(names: list[str]) -> dict[str, dict[str, Any]]:

@@ -272,14 +272,14 @@ class Cri(engine.Engine):
     kind = "client-server"
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name = self.engine = name
         self.loaded = False
 
     def detect(self) -> str:
         engine.find_command(self.name)
         try:
-            self.runtime = Runtime(SOCKETS[self.name])
-            return str(self.runtime.version()["runtime_version"])
+            self.service = Runtime(SOCKETS[self.name])
+            return str(self.service.version()["runtime_version"])
         except Unsupported as error:
             raise engine.Unavailable(str(error)) from None
 
@@ -298,28 +298,28 @@ class Cri(engine.Engine):
         made: list[str] = []
 
         def create() -> None:
-            made.append(self.runtime.run_pod(wanted))
+            made.append(self.service.run_pod(wanted))
             config = container_config(container_id, self.workload.image, [engine.PROGRAM], host_network=True)
-            made.append(self.runtime.create(made[0], config, wanted))
+            made.append(self.service.create(made[0], config, wanted))
 
         def wait() -> None:
-            code = self.runtime.wait(made[1], self.workload.timeout_s)
+            code = self.service.wait(made[1], self.workload.timeout_s)
             if code != 0:
                 raise engine.EngineFailed("the container ended with exit code %d" % code)
 
         return [
             ("create", create),
-            ("start", lambda: self.runtime.start(made[1])),
+            ("start", lambda: self.service.start(made[1])),
             ("wait", wait),
-            ("delete", lambda: self.runtime.remove_pod(made[0])),
+            ("delete", lambda: self.service.remove_pod(made[0])),
         ]
 
     def remove(self, container_id: str) -> None:
-        for pod in self.runtime.pods():
+        for pod in self.service.pods():
             if pod["metadata"]["namespace"] == NAMESPACE and pod["metadata"]["name"] == container_id:
-                self.runtime.remove_pod(pod["id"])
+                self.service.remove_pod(pod["id"])
 
     def clean_up(self) -> None:
         if self.loaded:
-            self.runtime.remove_image(self.workload.image)
+            self.service.remove_image(self.workload.image)
             self.loaded = False

@@ -161,15 +161,18 @@ def find_command(name: str) -> str:
     return path
 
 
-def run(arguments: list[str], timeout_s: float) -> str:
+def run(arguments: list[str], timeout_s: float, given: IO[bytes] | None = None) -> str:
     """The standard output of a command. Raises EngineFailed when it fails or takes longer than timeout_s seconds.
+
+    given: an open file for its standard input.
 
     Its end is told by the kernel: subprocess's own wait with a time-out sleeps up to 50 ms between looks, and what is
     written goes to memory, since a container that outlives the command would keep pipes open.
     """
     with _memory_file() as output, _memory_file() as errors:
         try:
-            process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
+            stdin = given or subprocess.DEVNULL
+            process = subprocess.Popen(arguments, stdin=stdin, stdout=output, stderr=errors)
         except OSError as error:
             raise EngineFailed("%s: %s" % (arguments[0], error.strerror)) from None
         pidfd = syscalls.pidfd_open(process.pid)

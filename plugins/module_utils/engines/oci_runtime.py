@@ -6,15 +6,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 from ..linux import processes, syscalls
-from ..linux.errors import OcilabError
-from . import engine
+from ..linux.errors import OcilabError, Unsupported
+from . import components, engine, own_bundle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from typing import Any, Callable
+
+_STOP_TIMEOUT_S = 10.0
+_NO_IMAGES = "%s: a runtime is given a bundle and knows no images; its caller unpacks them"
+_NO_NETWORK = "%s: a runtime makes a namespace for the network and nothing in it; its caller does"
 
 
 class OciRuntime(engine.Engine):
@@ -23,8 +28,9 @@ class OciRuntime(engine.Engine):
     kind = "runtime"
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name = self.engine = name
         self.path = ""
+        self.global_options: list[str] = []
 
     def detect(self) -> str:
         self.path = engine.find_command(self.name)
@@ -39,43 +45,109 @@ class OciRuntime(engine.Engine):
         self.root = os.path.join(workload.work_dir, self.name + "-state")
         os.makedirs(self.root, mode=0o700, exist_ok=True)
 
+    def clean_up(self) -> None:
+        """The state is in the work directory, which goes as a whole."""
+
     def _command(self, *words: str) -> list[str]:
-        return [self.path, "--root", self.root, *words]
+        return [self.path, "--root", self.root, *self.global_options, *words]
+
+    def _run(self, *words: str) -> str:
+        return engine.run(self._command(*words), self.workload.timeout_s)
+
+    # A container's life
 
     def run_true(self, container_id: str) -> None:
-        engine.run(self._command("run", "--bundle", self.workload.bundle, container_id), self.workload.timeout_s)
+        self._run("run", "--bundle", self.workload.bundle, container_id)
 
     def phases(self, container_id: str) -> list[tuple[str, Callable[[], None]]]:
         pid_file = os.path.join(self.workload.work_dir, container_id + ".pid")
-        timeout_s = self.workload.timeout_s
         watched: list[int] = []
 
         def create() -> None:
-            words = ("create", "--bundle", self.workload.bundle, "--pid-file", pid_file, container_id)
-            engine.run(self._command(*words), timeout_s)
+            self._run("create", "--bundle", self.workload.bundle, "--pid-file", pid_file, container_id)
             with open(pid_file) as file:
                 watched.append(syscalls.pidfd_open(int(file.read())))
 
         def start() -> None:
-            engine.run(self._command("start", container_id), timeout_s)
+            self._run("start", container_id)
 
         def wait() -> None:
-            ended = processes.wait_gone(watched[0], timeout_s)
+            ended = processes.wait_gone(watched[0], self.workload.timeout_s)
             os.close(watched.pop())
             os.unlink(pid_file)
             if not ended:
-                raise engine.EngineFailed("the container did not end within %g s" % timeout_s)
+                raise engine.EngineFailed("the container did not end within %g s" % self.workload.timeout_s)
 
         def delete() -> None:
-            engine.run(self._command("delete", container_id), timeout_s)
+            self._run("delete", container_id)
 
         return [("create", create), ("start", start), ("wait", wait), ("delete", delete)]
 
+    def _new(self, container_id: str, wanted: engine.Wanted, *options: str) -> list[str]:
+        if wanted.network:
+            raise Unsupported(_NO_NETWORK % self.name)
+        bundle, config = own_bundle.make(self.workload, container_id, wanted)
+        own_bundle.write(bundle, config)
+        return ["run", "--bundle", bundle, *options, *wanted.options, container_id]
+
+    def output(self, container_id: str, wanted: engine.Wanted) -> str:
+        try:
+            return self._run(*self._new(container_id, wanted))
+        finally:
+            own_bundle.remove(self.workload, container_id)
+
+    def start(self, container_id: str, wanted: engine.Wanted) -> None:
+        self._run(*self._new(container_id, wanted, "--detach"))
+
+    def execute(self, container_id: str, words: list[str]) -> str:
+        return self._run("exec", container_id, *words)
+
+    def stop(self, container_id: str) -> None:
+        pidfd = syscalls.pidfd_open(self.process(container_id))
+        try:
+            for signal in ("TERM", "KILL"):
+                self._run("kill", container_id, signal)
+                if processes.wait_gone(pidfd, _STOP_TIMEOUT_S):
+                    return
+            raise engine.EngineFailed("container %s: does not end" % container_id)
+        finally:
+            os.close(pidfd)
+
     def remove(self, container_id: str) -> None:
         try:
-            engine.run(self._command("delete", "--force", container_id), self.workload.timeout_s)
+            self._run("delete", "--force", container_id)
         except OcilabError:
             pass  # there was nothing of it
+        own_bundle.remove(self.workload, container_id)
 
-    def clean_up(self) -> None:
-        """The state is in the work directory, which goes as a whole."""
+    # What stands behind it
+
+    def process(self, container_id: str) -> int:
+        return int(json.loads(self._run("state", container_id))["pid"])
+
+    def address(self, container_id: str) -> str:
+        raise Unsupported(_NO_NETWORK % self.name)
+
+    def daemons(self) -> list[int]:
+        return []
+
+    def components(self, container_id: str) -> list[dict[str, Any]]:
+        parts = [components.program("low-level runtime", self.path, self.name)]
+        if container_id:
+            pid = self.process(container_id)
+            parts = components.monitor(pid) + parts + [components.container(pid)]
+        return parts
+
+    # Images
+
+    def pull(self, reference: str) -> None:
+        raise Unsupported(_NO_IMAGES % self.name)
+
+    def load(self, archive: str) -> None:
+        raise Unsupported(_NO_IMAGES % self.name)
+
+    def forget(self, image: str) -> None:
+        raise Unsupported(_NO_IMAGES % self.name)
+
+    def image_bytes(self, image: str) -> int:
+        raise Unsupported(_NO_IMAGES % self.name)

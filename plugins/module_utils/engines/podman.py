@@ -6,13 +6,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
+import shutil
 
 from ..linux import mounts, syscalls
 from ..linux.cgroups import manager as cgroups
-from . import engine
+from . import components, engine
 from .docker import ContainerCommand
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _DETECT_TIMEOUT_S = 30.0
 _CGROUP = "libpod_parent"
@@ -20,11 +26,22 @@ _ENOUGH = 4096  # below what any host grants to root, and plenty for a workload
 
 
 class Podman(ContainerCommand):
-    name = "podman"
+    """Podman of root, with its default runtime or another one."""
+
     kind = "daemonless"
+
+    def __init__(self, runtime: str | None = None) -> None:
+        super().__init__()
+        self.engine = "podman"
+        self.runtime = runtime
+        self.name = "podman+" + runtime if runtime else "podman"
+        self.mounts_before: set[str] = set()
+        self.cgroups_before: set[str] = set()
 
     def detect(self) -> str:
         self.path = engine.find_command("podman")
+        if self.runtime:
+            self.global_options = ["--runtime", _runtime_path(self.runtime)]
         # Not "podman version --format", whose server part asks a socket.
         return engine.run([self.path, "--version"], _DETECT_TIMEOUT_S).strip().replace("podman version ", "")
 
@@ -42,7 +59,11 @@ class Podman(ContainerCommand):
             limit = _ENOUGH if hard == resource.RLIM_INFINITY else min(hard, _ENOUGH)
             limits += ["--ulimit", "%s=%d:%d" % (name, limit, limit)]
         failures = []
-        for global_options, run_options in (([], []), ([], limits), (["--runtime", "runc"], limits)):
+        chosen = self.global_options
+        tried = [(chosen, []), (chosen, limits)]
+        if not self.runtime:
+            tried.append((["--runtime", "runc"], limits))
+        for global_options, run_options in tried:
             self.global_options, self.run_options = list(global_options), list(run_options)
             name = self.workload.image.rpartition(":")[2] + "-probe"
             try:
@@ -54,7 +75,7 @@ class Podman(ContainerCommand):
         else:
             raise engine.Unavailable("it cannot run a container on this host: " + failures[0])
         if failures:
-            options = " ".join(self.global_options + self.run_options)
+            options = " ".join(self.global_options[len(chosen) :] + self.run_options)
             self.notes = "run with %s, for without: %s" % (options, failures[0])
 
     def clean_up(self) -> None:
@@ -75,6 +96,29 @@ class Podman(ContainerCommand):
                         os.rmdir(directory)
                     except OSError:
                         pass  # another container of Podman's lives there meanwhile
+
+    # What stands behind it
+
+    def daemons(self) -> list[int]:
+        return []
+
+    def components(self, container_id: str) -> list[dict[str, Any]]:
+        info = json.loads(engine.run(self._command("info", "--format", "json"), _DETECT_TIMEOUT_S))["host"]
+        parts = [components.program("client", self.path)]
+        path = info["ociRuntime"]["path"]
+        if container_id:
+            name = self._told(container_id, "{{.OCIRuntime}}")
+            path = path if name == info["ociRuntime"]["name"] else shutil.which(name) or path
+        runtime = components.program("low-level runtime", path)
+        if not container_id:
+            return [*parts, components.program("monitor", info["conmon"]["path"]), runtime]
+        pid = self.process(container_id)
+        return [*parts, *components.monitor(pid), runtime, components.container(pid)]
+
+
+def _runtime_path(name: str) -> str:
+    """gVisor by the wrapper, where there is one, that tells it to use the network of the container's namespace."""
+    return shutil.which("ocilab-" + name, path="/usr/local/bin") or engine.find_command(name)
 
 
 def _cgroup_directories() -> list[str]:

@@ -184,7 +184,7 @@ class Bundle:
             if not self.is_ready():
                 self._mount(lower())
             if NETWORKS_ANNOTATION in config.get("annotations", {}):
-                self._write_files()
+                self.write_files()
             temporary = self.config_path + ".new"
             with open(temporary, "wb") as file:
                 file.write(document.dump(config) + b"\n")
@@ -194,7 +194,7 @@ class Bundle:
                 self.remove()
             raise
 
-    def _write_files(self) -> None:
+    def write_files(self) -> None:
         """The container's own hosts and resolv.conf, before it has an address."""
         from ..networks import hosts
 
