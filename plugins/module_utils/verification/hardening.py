@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
-"""How the engines of a host are hardened: items as the CIS benchmarks have them, each with its reason. It only reads."""
+"""How the engines of a host are hardened: items as the CIS benchmarks have them, with their reasons. It only reads."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from . import hardening_docker, items
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from typing import Callable, Iterable
 
+_PROGRAMS = {"lxc": "lxc-start"}
 _LXC_DEFAULT = "/etc/lxc/default.conf"
 _WRITTEN_BY_ROOT = "the configuration is root's alone to write"
 _RUNS_AS_ROOT = "who writes it runs programs as root"
@@ -29,6 +30,12 @@ _SECRETS = "files of containers may be secret, and setuid"
 def report(engine: str) -> list[dict[str, str]]:
     """[{"engine", "id", "title", "state", "reason", "found"}] of an engine by its name. Raises OcilabError."""
     return [dict(item, engine=engine) for item in _REPORTS[engine]()]
+
+
+def of_host(names: Iterable[str]) -> list[dict[str, str]]:
+    """Of all engines among the names that are installed. Raises OcilabError."""
+    installed = [engine for engine in ENGINES if engine in names and commands.has(_PROGRAMS.get(engine, engine))]
+    return [item for engine in installed for item in report(engine)]
 
 
 def _podman() -> list[items.Item]:
@@ -42,7 +49,13 @@ def _podman() -> list[items.Item]:
         if one.overlaps(other)
     ]
     return [
-        items.path("podman-socket", "the socket is root's alone", "/run/podman/podman.sock", 0o660, "who opens it is root of the host"),
+        items.path(
+            "podman-socket",
+            "the socket is root's alone",
+            "/run/podman/podman.sock",
+            0o660,
+            "who opens it is root of the host",
+        ),
         items.listening("podman-tcp", ["podman"], False, "who reaches the API of root's Podman is root of the host"),
         items.judged(
             "podman-logs",
@@ -71,7 +84,9 @@ def _podman() -> list[items.Item]:
 def _containerd() -> list[items.Item]:
     socket = "/run/containerd/containerd.sock"
     return [
-        items.path("containerd-socket", "the socket is root's alone", socket, 0o660, "who opens it is root of the host"),
+        items.path(
+            "containerd-socket", "the socket is root's alone", socket, 0o660, "who opens it is root of the host"
+        ),
         items.listening("containerd-tcp", ["containerd"], _streams_by_tls(), "it runs whatever it is asked to as root"),
         items.paths("containerd-configuration", _WRITTEN_BY_ROOT, _configuration("containerd"), 0o644, _RUNS_AS_ROOT),
         items.path("containerd-state", "its folder of state is nobody else's", "/run/containerd", 0o711, _SECRETS),
@@ -141,7 +156,9 @@ def _configuration(name: str) -> list[str]:
 
 
 def _path(program: str) -> str:
-    return next((path for path in ("/usr/local/bin/" + program, "/usr/bin/" + program) if os.path.exists(path)), program)
+    return next(
+        (path for path in ("/usr/local/bin/" + program, "/usr/bin/" + program) if os.path.exists(path)), program
+    )
 
 
 def _told(*words: str) -> str:

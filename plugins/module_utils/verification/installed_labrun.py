@@ -13,7 +13,6 @@ import os
 
 from ..engines import engine
 from ..images.store import Store
-from ..labrun import bundle as bundles
 from ..labrun import managed
 from ..linux.errors import Unsupported
 from ..networks import names

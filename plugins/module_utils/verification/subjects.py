@@ -1,0 +1,134 @@
+# Copyright: (c) 2026, the ocilab.hosts authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
+"""The engines of a host as they are verified: by which adapter, with which limits, and what each has not."""
+
+from __future__ import annotations
+
+import os
+
+from ..engines import engine, registry
+from ..images.store import Store
+from ..linux.cgroups import manager as cgroups
+from ..linux.errors import OcilabError
+from ..provisioning import commands
+from .installed_labrun import InstalledLabrun
+
+MEMORY_BYTES = 32 << 20
+PIDS = 24
+_LIMITED = ("--memory", str(MEMORY_BYTES), "--pids-limit", str(PIDS))
+_NO_CLIENT = "it has no client for registries"
+
+
+class Subject:
+    """An engine to verify.
+
+    program: whose presence tells that it is installed; marker: a file that tells so besides, where the program alone
+    may be there for another engine; limits: Wanted.options of a container with MEMORY_BYTES and PIDS; units: what
+    systemd is to have running, if it is enabled; left_out: {check: the reason}.
+    """
+
+    def __init__(
+        self,
+        adapter: engine.Engine,
+        program: str,
+        limits: tuple[str, ...] = (),
+        units: tuple[str, ...] = (),
+        marker: str = "",
+        left_out: dict[str, str] | None = None,
+    ) -> None:
+        self.adapter = adapter
+        self.name = adapter.name
+        self.program = program
+        self.limits = limits
+        self.units = units
+        self.marker = marker
+        self.left_out = dict(left_out or {})
+
+    def absent(self) -> str:
+        """Why the host does not have it; empty where it has."""
+        if not commands.has(self.program):
+            return "%s is not installed" % self.program
+        if self.marker and not os.path.exists(self.marker):
+            return "no role has made it ready for containers: there is no %s" % self.marker
+        return ""
+
+    def begin(self, workload: engine.Workload) -> None:
+        """Make its image ready. Raises OcilabError."""
+        self.adapter.detect()
+        self.adapter.prepare(workload)
+
+    def connect(self, container_ids: list[str]) -> None:
+        """Let containers reach each other, where those of the usual network do not. Raises OcilabError."""
+
+    def peer_address(self, container_id: str) -> str:
+        """Where its neighbours reach a container. Raises OcilabError."""
+        return self.adapter.address(container_id)
+
+    def end(self, container_ids: list[str]) -> list[str]:
+        """Take away the containers and what begin() made; what failed thereby."""
+        failures = []
+        for container_id in container_ids:
+            try:
+                self.adapter.remove(container_id)
+            except OcilabError as error:
+                failures.append(str(error))
+        try:
+            self.adapter.clean_up()
+        except OcilabError as error:
+            failures.append(str(error))
+        return failures
+
+
+class DockerSubject(Subject):
+    """Its default network keeps containers from each other where icc is off: neighbours meet in one of their own."""
+
+    def connect(self, container_ids: list[str]) -> None:
+        self._docker("network", "create", self._network)
+        for container_id in container_ids:
+            self._docker("network", "connect", self._network, container_id)
+
+    @property
+    def _network(self) -> str:
+        return "ocilab-verify-%d" % os.getpid()
+
+    def _docker(self, *words: str) -> str:
+        return commands.run("docker", *words, timeout_s=60)
+
+    def peer_address(self, container_id: str) -> str:
+        template = '{{(index .NetworkSettings.Networks "%s").IPAddress}}' % self._network
+        return self._docker("container", "inspect", "--format", template, container_id).strip()
+
+    def end(self, container_ids: list[str]) -> list[str]:
+        failures = super().end(container_ids)
+        if commands.attempt("docker", "network", "inspect", self._network)[0] == 0:
+            code, said = commands.attempt("docker", "network", "rm", self._network)
+            failures += [said.strip()] if code else []
+        return failures
+
+
+NAMES = ("docker", "podman", "podman-rootless", "containerd", "crio", "lxc", "labrun")
+
+
+def subject(name: str, image_name: str, store: Store, layers_root: str) -> Subject:
+    """A new one by its name, of NAMES."""
+    if name == "labrun":
+        limits = ("memory=%d" % MEMORY_BYTES, "pids_limit=%d" % PIDS)
+        return Subject(InstalledLabrun(image_name, store, layers_root), "labrun", limits)
+    (adapter,) = registry.all_engines([name])
+    if name == "docker":
+        return DockerSubject(adapter, "docker", _LIMITED, ("docker.service", "docker.socket", "containerd.service"))
+    if name == "podman":
+        return Subject(adapter, "podman", _LIMITED, ("podman.socket",))
+    if name == "podman-rootless":
+        return Subject(adapter, "podman", *_rootless())
+    raise NotImplementedError(name)
+
+
+def _rootless() -> tuple[tuple[str, ...], tuple[str, ...], str, dict[str, str]]:
+    alone = {"neighbour": "each container of a user has a network stack of its own, by a process of the user's"}
+    if cgroups.detect().mode == "v2":
+        return _LIMITED, (), "", alone
+    reason = "with cgroup v1 a user has no cgroups to limit containers by"
+    return (), (), "", dict(alone, memory=reason, pids=reason)
