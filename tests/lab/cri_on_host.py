@@ -16,7 +16,13 @@ import tempfile
 import time
 
 sys.path.insert(0, sys.argv[1])
-from ansible_collections.ocilab.hosts.plugins.module_utils.engines import cri, cri_images, cri_messages, engine
+from ansible_collections.ocilab.hosts.plugins.module_utils.engines import (
+    cri,
+    cri_engine,
+    cri_images,
+    cri_messages,
+    engine,
+)
 from ansible_collections.ocilab.hosts.plugins.module_utils.images import archive, rootfs
 from ansible_collections.ocilab.hosts.plugins.module_utils.images.store import Store
 from ansible_collections.ocilab.hosts.plugins.module_utils.linux.errors import NotFound
@@ -90,7 +96,7 @@ def a_life(runtime, folder):
 
 
 def as_an_engine(path, folder):
-    made = cri.Cri(NAME)
+    made = cri_engine.Cri(NAME)
     version = made.detect()
     made.prepare(engine.Workload(folder, "", path, IMAGE, 30.0))
     begun = time.monotonic()

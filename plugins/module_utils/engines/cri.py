@@ -4,22 +4,23 @@
 # PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
 """containerd and CRI-O as Kubernetes drives them: by the Container Runtime Interface, gRPC on a unix socket.
 
-Runtime is the interface itself; Cri puts it behind engine.Engine, where a container is a pod of its own.
+Runtime is the interface itself; cri_engine.py puts it behind the interface of all engines.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import time
 
 from ..linux.errors import AlreadyExists, NotFound, OcilabError, Unsupported
-from . import cri_images, engine
 from . import cri_messages as messages
+from . import engine
 from .protobuf import Codec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any
 
 SOCKETS = {"containerd": "/run/containerd/containerd.sock", "crio": "/run/crio/crio.sock"}
 NAMESPACE = "ocilab"  # of Kubernetes' kind: pods of ours are told from others by it
@@ -90,6 +91,23 @@ class Runtime:
             for one in status["conditions"]
         }
 
+    def _configuration(self) -> dict[str, Any]:
+        """containerd's configuration of its runtimes; {} for an engine that tells none."""
+        info = self.call("Status", verbose=True)["info"]
+        try:
+            found = json.loads(info.get("config") or "{}").get("containerd") or {}
+        except ValueError:
+            found = {}
+        return dict(found)
+
+    def handlers(self) -> list[str]:
+        """The names of the low-level runtimes that it is configured for, as far as it tells them."""
+        return sorted(self._configuration().get("runtimes") or {})
+
+    def default_handler(self) -> str:
+        """The one that it uses where none is asked for; empty where it does not tell."""
+        return str(self._configuration().get("defaultRuntimeName") or "")
+
     # Images
 
     def images(self) -> list[dict[str, Any]]:
@@ -156,6 +174,11 @@ class Runtime:
     def status(self, container: str) -> dict[str, Any]:
         """{"id", "state" (messages.RUNNING), "exit_code", "reason", "message", ...}."""
         return dict(self.call("ContainerStatus", container_id=container)["status"])
+
+    def details(self, container: str) -> dict[str, Any]:
+        """What the runtime tells of it beside the CRI: {"pid", "runtimeType", "runtimeOptions", ...}."""
+        info = self.call("ContainerStatus", container_id=container, verbose=True)["info"]
+        return dict(json.loads(info.get("info") or "{}"))
 
     def wait(self, container: str, timeout_s: float) -> int:
         """The exit code of a container, once it has ended. Raises EngineFailed when it takes longer."""
@@ -264,62 +287,3 @@ def container_config(
             },
         },
     }
-
-
-class Cri(engine.Engine):
-    """An engine by its CRI: "containerd" or "crio". A container is one in a pod of its own, in the host's network."""
-
-    kind = "client-server"
-
-    def __init__(self, name: str) -> None:
-        self.name = self.engine = name
-        self.loaded = False
-
-    def detect(self) -> str:
-        engine.find_command(self.name)
-        try:
-            self.service = Runtime(SOCKETS[self.name])
-            return str(self.service.version()["runtime_version"])
-        except Unsupported as error:
-            raise engine.Unavailable(str(error)) from None
-
-    def prepare(self, workload: engine.Workload) -> None:
-        self.workload = workload
-        cri_images.load(self.name, workload.archive, workload.image)
-        self.loaded = True
-
-    def run_true(self, container_id: str) -> None:
-        for _name, phase in self.phases(container_id):
-            phase()
-
-    def phases(self, container_id: str) -> list[tuple[str, Callable[[], None]]]:
-        # Networking off, as of the other engines: what is compared is the container.
-        wanted = pod_config(container_id, host_network=True)
-        made: list[str] = []
-
-        def create() -> None:
-            made.append(self.service.run_pod(wanted))
-            config = container_config(container_id, self.workload.image, [engine.PROGRAM], host_network=True)
-            made.append(self.service.create(made[0], config, wanted))
-
-        def wait() -> None:
-            code = self.service.wait(made[1], self.workload.timeout_s)
-            if code != 0:
-                raise engine.EngineFailed("the container ended with exit code %d" % code)
-
-        return [
-            ("create", create),
-            ("start", lambda: self.service.start(made[1])),
-            ("wait", wait),
-            ("delete", lambda: self.service.remove_pod(made[0])),
-        ]
-
-    def remove(self, container_id: str) -> None:
-        for pod in self.service.pods():
-            if pod["metadata"]["namespace"] == NAMESPACE and pod["metadata"]["name"] == container_id:
-                self.service.remove_pod(pod["id"])
-
-    def clean_up(self) -> None:
-        if self.loaded:
-            self.service.remove_image(self.workload.image)
-            self.loaded = False

@@ -38,9 +38,9 @@ class LabrunCommand(OciRuntime):
         return VERSION
 
     def prepare(self, workload: engine.Workload) -> None:
-        super().prepare(workload)
         self.path = os.path.join(workload.work_dir, "labrun")
         command.write_executable(self.path)
+        super().prepare(workload)
 
 
 class LabrunModule(engine.Engine):

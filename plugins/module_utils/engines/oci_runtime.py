@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
 _STOP_TIMEOUT_S = 10.0
+# gVisor's sandbox has no network of its own where its namespace has none, and not every host's cgroups suit it.
+_OPTIONS = {"runsc": (("--network=none",), ("--network=none", "--ignore-cgroups"))}
 _NO_IMAGES = "%s: a runtime is given a bundle and knows no images; its caller unpacks them"
 _NO_NETWORK = "%s: a runtime makes a namespace for the network and nothing in it; its caller does"
 
@@ -44,6 +46,26 @@ class OciRuntime(engine.Engine):
         self.workload = workload
         self.root = os.path.join(workload.work_dir, self.name + "-state")
         os.makedirs(self.root, mode=0o700, exist_ok=True)
+        self.bundle, config = own_bundle.make(workload, self.name + "-true", engine.Wanted([engine.PROGRAM]))
+        own_bundle.write(self.bundle, config)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Find options with which it runs on this host. Raises Unavailable where it does with none."""
+        failures: list[str] = []
+        for options in _OPTIONS.get(self.name, ((),)):
+            self.global_options = list(options)
+            try:
+                self.run_true(self.name + "-probe")
+                break
+            except engine.EngineFailed as error:
+                self.remove(self.name + "-probe")
+                failures.append(str(error))
+        else:
+            raise engine.Unavailable("it cannot run a container on this host: " + failures[0])
+        if self.global_options:
+            self.notes = "run with " + " ".join(self.global_options)
+            self.notes += ", for without: " + failures[0] if failures else ""
 
     def clean_up(self) -> None:
         """The state is in the work directory, which goes as a whole."""
@@ -57,14 +79,14 @@ class OciRuntime(engine.Engine):
     # A container's life
 
     def run_true(self, container_id: str) -> None:
-        self._run("run", "--bundle", self.workload.bundle, container_id)
+        self._run("run", "--bundle", self.bundle, container_id)
 
     def phases(self, container_id: str) -> list[tuple[str, Callable[[], None]]]:
         pid_file = os.path.join(self.workload.work_dir, container_id + ".pid")
         watched: list[int] = []
 
         def create() -> None:
-            self._run("create", "--bundle", self.workload.bundle, "--pid-file", pid_file, container_id)
+            self._run("create", "--bundle", self.bundle, "--pid-file", pid_file, container_id)
             with open(pid_file) as file:
                 watched.append(syscalls.pidfd_open(int(file.read())))
 

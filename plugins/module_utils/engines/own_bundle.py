@@ -16,6 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_UNDERSTOOD = "1.0.2"  # older runtimes refuse what says that it is newer, and nothing newer is in it
+
 
 def path(workload: engine.Workload, container_id: str) -> str:
     """Where the container's own bundle is, if it has one."""
@@ -25,6 +27,7 @@ def path(workload: engine.Workload, container_id: str) -> str:
 def make(workload: engine.Workload, container_id: str, wanted: engine.Wanted) -> tuple[str, dict[str, Any]]:
     """(the path of a new bundle, its configuration), which write() has yet to write."""
     config = document.read(os.path.join(workload.bundle, "config.json"))
+    config["ociVersion"] = _UNDERSTOOD
     config["root"] = dict(config["root"], path=os.path.join(workload.bundle, "rootfs"))
     config["process"] = dict(config["process"], args=list(wanted.words))
     if wanted.volume:

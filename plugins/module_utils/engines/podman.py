@@ -11,7 +11,8 @@ import os
 import resource
 import shutil
 
-from ..linux import mounts, syscalls
+from ..labrun import command
+from ..linux import mounts, netlink, syscalls
 from ..linux.cgroups import manager as cgroups
 from . import components, engine
 from .docker import ContainerCommand
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _DETECT_TIMEOUT_S = 30.0
+_BRIDGES = {"podman0", "cni-podman0"}
 _CGROUP = "libpod_parent"
 _ENOUGH = 4096  # below what any host grants to root, and plenty for a workload
 
@@ -35,19 +37,22 @@ class Podman(ContainerCommand):
         self.engine = "podman"
         self.runtime = runtime
         self.name = "podman+" + runtime if runtime else "podman"
-        self.mounts_before: set[str] = set()
-        self.cgroups_before: set[str] = set()
+        self.before_use: tuple[set[str], set[str], set[str]] | None = None  # devices, mounts, cgroups
 
     def detect(self) -> str:
         self.path = engine.find_command("podman")
-        if self.runtime:
+        if self.runtime and self.runtime != "labrun":
             self.global_options = ["--runtime", _runtime_path(self.runtime)]
         # Not "podman version --format", whose server part asks a socket.
         return engine.run([self.path, "--version"], _DETECT_TIMEOUT_S).strip().replace("podman version ", "")
 
     def prepare(self, workload: engine.Workload) -> None:
-        self.mounts_before = {entry["target"] for entry in mounts.table()}
-        self.cgroups_before = set(_cgroup_directories())
+        devices = {link["name"] for link in netlink.links()}
+        self.before_use = (devices, {entry["target"] for entry in mounts.table()}, set(_cgroup_directories()))
+        if self.runtime == "labrun":
+            path = os.path.join(workload.work_dir, "podman-labrun")
+            command.write_executable(path)
+            self.global_options = ["--runtime", path]
         super().prepare(workload)
         self._settle()
 
@@ -82,20 +87,26 @@ class Podman(ContainerCommand):
         try:
             super().clean_up()
         finally:
-            self._undo_first_use()
+            if self.before_use:
+                self._undo_first_use(*self.before_use)
+                self.before_use = None
 
-    def _undo_first_use(self) -> None:
-        """Podman's storage mount and its empty cgroups stay after a first use; undone if they are new."""
+    def _undo_first_use(self, devices: set[str], mounted: set[str], cgrouped: set[str]) -> None:
+        """Podman's storage mount, bridge and empty cgroups stay after a first use; undone if they are new."""
         for entry in reversed(mounts.table()):
-            if entry["target"].startswith("/var/lib/containers/storage/") and entry["target"] not in self.mounts_before:
+            if entry["target"].startswith("/var/lib/containers/storage/") and entry["target"] not in mounted:
                 syscalls.umount(os.fsencode(entry["target"]))
-        for path in _cgroup_directories():
-            if path not in self.cgroups_before:
-                for directory, _names, _files in os.walk(path, topdown=False):
-                    try:
-                        os.rmdir(directory)
-                    except OSError:
-                        pass  # another container of Podman's lives there meanwhile
+        links = netlink.links()
+        used = {link["master"] for link in links}
+        for link in links:
+            if link["name"] in _BRIDGES - devices and link["index"] not in used:
+                netlink.delete_device(link["name"])
+        for path in set(_cgroup_directories()) - cgrouped:
+            for directory, _names, _files in os.walk(path, topdown=False):
+                try:
+                    os.rmdir(directory)
+                except OSError:
+                    pass  # another container of Podman's lives there meanwhile
 
     # What stands behind it
 

@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 from ..linux.errors import InvalidInput
-from .cri import Cri
+from .cri_engine import Cri
 from .docker import Docker
 from .labrun import LabrunCommand, LabrunModule
 from .oci_runtime import OciRuntime
 from .podman import Podman
+from .rootless_podman import RootlessPodman
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ def _columns() -> list[Engine]:
         *(OciRuntime(name) for name in ("runc", "crun", "runsc", "youki", "kata-runtime")),
         *(Docker(runtime) for runtime in (None, "crun", "runsc", "labrun", "youki")),
         *(Podman(runtime) for runtime in (None, "runc", "crun", "runsc", "labrun")),
-        *(Cri(name) for name in ("containerd", "crio")),
+        RootlessPodman(),
+        *(Cri("containerd", runtime) for runtime in (None, "crun", "runsc", "labrun")),
+        Cri("crio"),
     ]
 
 
