@@ -19,6 +19,10 @@ from ..networks import names
 from ..networks.network import Network
 from ..volumes import volume
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _STOP_TIMEOUT_S = 5.0
 _NO_REGISTRY = "labrun: it has no client for registries; images come to it by the module labrun_image"
 
@@ -56,7 +60,7 @@ class InstalledLabrun(engine.Engine):
     def start(self, container_id: str, wanted: engine.Wanted) -> None:
         """options: of labrun/bundle.py, as NAME=NUMBER."""
         container = self._container(container_id)
-        options = {"command": wanted.words, "env": {}, "mounts": [], "volumes": []}
+        options: dict[str, Any] = {"command": wanted.words}
         if wanted.volume:
             options["volumes"] = [volume.parse("%s:%s" % (wanted.volume, engine.VOLUME))]
         if wanted.network and self.network:

@@ -100,5 +100,8 @@ TAKE_MEMORY = _script(
 
 def fork(count: int) -> list[str]:
     """Prints a line for each process that it has started, of as many as count, and the shell's refusal."""
-    loop = "while [ $number -lt %d ]; do busybox sleep 2 >/dev/null 2>&1 & number=$((number + 1)); echo $number; done" % count
+    loop = (
+        "while [ $number -lt %d ]; do busybox sleep 2 >/dev/null 2>&1 & number=$((number + 1)); echo $number; done"
+        % count
+    )
     return _script("(number=0; %s) 2>&1; true" % loop)

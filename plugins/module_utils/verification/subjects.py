@@ -18,7 +18,9 @@ from .installed_labrun import InstalledLabrun
 MEMORY_BYTES = 32 << 20
 PIDS = 24
 _LIMITED = ("--memory", str(MEMORY_BYTES), "--pids-limit", str(PIDS))
-_NO_CLIENT = "it has no client for registries"
+_BY_CRI = ("memory=%d" % MEMORY_BYTES,)
+_NOT_BY_CRI = {"pids": "the CRI has no field for a limit of processes; Kubernetes sets one for a whole pod"}
+_CONTAINERD_READY = "/etc/containerd/ocilab.toml"
 
 
 class Subject:
@@ -45,6 +47,7 @@ class Subject:
         self.units = units
         self.marker = marker
         self.left_out = dict(left_out or {})
+        self.is_found = False
 
     def absent(self) -> str:
         """Why the host does not have it; empty where it has."""
@@ -57,6 +60,7 @@ class Subject:
     def begin(self, workload: engine.Workload) -> None:
         """Make its image ready. Raises OcilabError."""
         self.adapter.detect()
+        self.is_found = True
         self.adapter.prepare(workload)
 
     def connect(self, container_ids: list[str]) -> None:
@@ -68,7 +72,9 @@ class Subject:
 
     def end(self, container_ids: list[str]) -> list[str]:
         """Take away the containers and what begin() made; what failed thereby."""
-        failures = []
+        failures: list[str] = []
+        if not self.is_found:
+            return failures
         for container_id in container_ids:
             try:
                 self.adapter.remove(container_id)
@@ -108,6 +114,19 @@ class DockerSubject(Subject):
         return failures
 
 
+class RootlessSubject(Subject):
+    """Podman of a user: it wants one who may have containers."""
+
+    def absent(self) -> str:
+        if super().absent():
+            return super().absent()
+        try:
+            self.adapter.detect()
+        except engine.Unavailable as error:
+            return str(error)
+        return ""
+
+
 NAMES = ("docker", "podman", "podman-rootless", "containerd", "crio", "lxc", "labrun")
 
 
@@ -122,8 +141,10 @@ def subject(name: str, image_name: str, store: Store, layers_root: str) -> Subje
     if name == "podman":
         return Subject(adapter, "podman", _LIMITED, ("podman.socket",))
     if name == "podman-rootless":
-        return Subject(adapter, "podman", *_rootless())
-    raise NotImplementedError(name)
+        return RootlessSubject(adapter, "podman", *_rootless())
+    if name == "containerd":
+        return Subject(adapter, "containerd", _BY_CRI, ("containerd.service",), _CONTAINERD_READY, _NOT_BY_CRI)
+    return Subject(adapter, "crio", _BY_CRI, ("crio.service",), "", _NOT_BY_CRI)
 
 
 def _rootless() -> tuple[tuple[str, ...], tuple[str, ...], str, dict[str, str]]:
