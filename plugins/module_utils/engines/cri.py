@@ -100,9 +100,10 @@ class Runtime:
             found = {}
         return dict(found)
 
-    def handlers(self) -> list[str]:
-        """The names of the low-level runtimes that it is configured for, as far as it tells them."""
-        return sorted(self._configuration().get("runtimes") or {})
+    def handlers(self) -> dict[str, str]:
+        """The low-level runtimes that it is configured for, as far as it tells them: name -> type, by its shim."""
+        found = self._configuration().get("runtimes") or {}
+        return {name: str(one.get("runtimeType")) for name, one in found.items()}
 
     def default_handler(self) -> str:
         """The one that it uses where none is asked for; empty where it does not tell."""

@@ -20,6 +20,7 @@ import tarfile
 from ..labrun import logs
 from ..linux.errors import OcilabError, Unsupported
 from . import components, cri, cri_images, engine
+from .first_use import FirstUse, cni_bridges
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
 _ALL_LINES = 1 << 20
 _STOP_TIMEOUT_S = 10
 _LOG = "output.log"
+_CGROUP = "k8s.io"  # containerd's, by its namespace; CRI-O's pods are in the host's root
 _NO_NETWORK = "a container without a network of its own is in the host's: a pod has that or one"
+# runc's shim watches a process for each container, and gVisor has one for the whole pod, which outlives them.
+_NO_SHIM = "its runtime runsc is run by runc's shim, which never sees a container of gVisor in a pod end; that takes \
+containerd-shim-runsc-v1, which Debian does not have"
 
 
 class Cri(engine.Engine):
@@ -42,6 +47,7 @@ class Cri(engine.Engine):
         self.name = "%s+%s" % (name, runtime) if runtime else name
         self.service: cri.Runtime | None = None
         self.loaded = False
+        self.first_use: FirstUse | None = None
         self.made: dict[str, tuple[str, str]] = {}  # of a container its pod's id and its own
 
     def detect(self) -> str:
@@ -49,15 +55,19 @@ class Cri(engine.Engine):
         try:
             self.service = cri.Runtime(cri.SOCKETS[self.engine])
             version = str(self.service.version()["runtime_version"])
-            if self.runtime and self.runtime not in self.service.handlers():
-                raise engine.Unavailable(
-                    "its configuration names no runtime %s; the role oci_runtimes does that" % self.runtime
-                )
+            if self.runtime:
+                self._refuse_unsuited(self.service.handlers())
             return version
         except engine.Unavailable:
             raise
         except OcilabError as error:
             raise engine.Unavailable(str(error)) from None
+
+    def _refuse_unsuited(self, handlers: dict[str, str]) -> None:
+        if self.runtime not in handlers:
+            raise engine.Unavailable("its configuration names no runtime %s; the role oci_runtimes does" % self.runtime)
+        if self.runtime == "runsc" and ".runc." in handlers[self.runtime]:
+            raise engine.Unavailable(_NO_SHIM)
 
     def _cri(self) -> cri.Runtime:
         if self.service is None:
@@ -67,6 +77,7 @@ class Cri(engine.Engine):
     def prepare(self, workload: engine.Workload) -> None:
         self.workload = workload
         self.notes = _NO_NETWORK
+        self.first_use = FirstUse(cni_bridges(), _CGROUP)
         self.load(workload.archive)
         self.loaded = True
         try:
@@ -79,6 +90,9 @@ class Cri(engine.Engine):
         if self.loaded:
             self.forget(self.workload.image)
             self.loaded = False
+        if self.first_use:
+            self.first_use.undo()
+            self.first_use = None
         if self.service:
             self.service.close()
             self.service = None

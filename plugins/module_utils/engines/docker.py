@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _DETECT_TIMEOUT_S = 20.0
 _LOAD_TIMEOUT_S = 120.0
 _PULL_TIMEOUT_S = 300.0
+_BETWEEN = "com.docker.network.bridge.enable_icc"
 _SOCKET = "/var/run/docker.sock"
 _CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 
@@ -56,9 +57,12 @@ class ContainerCommand(engine.Engine):
     def _new(self, verb: str, container_id: str, wanted: engine.Wanted, *options: str) -> list[str]:
         # Networking off where it is not asked for: what is compared is the container, not bridges and firewalls.
         words = [verb, *options, "--name", container_id, *self.run_options]
-        words += [] if wanted.network else ["--network", "none"]
+        words += self._network() if wanted.network else ["--network", "none"]
         words += ["--volume", "%s:%s" % (wanted.volume, engine.VOLUME)] if wanted.volume else []
         return [*words, *wanted.options, self.workload.image, *wanted.words]
+
+    def _network(self) -> list[str]:
+        return []
 
     def run_true(self, container_id: str) -> None:
         self.output(container_id, engine.Wanted([engine.PROGRAM]))
@@ -154,6 +158,8 @@ class Docker(ContainerCommand):
         self.runtime = runtime
         self.name = "docker+" + runtime if runtime else "docker"
         self.run_options = ["--runtime", runtime] if runtime else []
+        self.is_closed = False
+        self.made_network = ""
 
     def detect(self) -> str:
         self.path = engine.find_command("docker")
@@ -176,6 +182,35 @@ class Docker(ContainerCommand):
         if not found.get("ServerVersion"):
             raise engine.EngineFailed("; ".join(found.get("ServerErrors") or ["it does not answer"]))
         return found
+
+    def prepare(self, workload: engine.Workload) -> None:
+        super().prepare(workload)
+        words = ("network", "inspect", "--format", "{{json .Options}}", "bridge")
+        try:
+            options = json.loads(engine.run(self._command(*words), _DETECT_TIMEOUT_S)) or {}
+        except engine.EngineFailed:
+            return  # the daemon has no such network, and a container that wants one will say so
+        self.is_closed = options.get(_BETWEEN) == "false"
+        if self.is_closed:
+            self.notes = "its default network keeps containers apart (icc), so that those that want one are in another"
+
+    def clean_up(self) -> None:
+        try:
+            super().clean_up()
+        finally:
+            if self.made_network:
+                self._run("network", "rm", self.made_network)
+                self.made_network = ""
+
+    def _network(self) -> list[str]:
+        """The default network, or one of our own where that lets nobody talk to anybody."""
+        if not self.is_closed:
+            return []
+        if not self.made_network:
+            name = "ocilab-%d" % os.getpid()
+            self._run("network", "create", name)
+            self.made_network = name
+        return ["--network", self.made_network]
 
     def _processes(self) -> tuple[int, int, str | None]:
         """The pids of dockerd and of its containerd, 0 for what is not on this host, and the latter's socket."""

@@ -12,10 +12,9 @@ import resource
 import shutil
 
 from ..labrun import command
-from ..linux import mounts, netlink, syscalls
-from ..linux.cgroups import manager as cgroups
 from . import components, engine
 from .docker import ContainerCommand
+from .first_use import FirstUse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 _DETECT_TIMEOUT_S = 30.0
 _BRIDGES = {"podman0", "cni-podman0"}
 _CGROUP = "libpod_parent"
+_STORAGE = "/var/lib/containers/storage/"
 _ENOUGH = 4096  # below what any host grants to root, and plenty for a workload
 
 
@@ -37,7 +37,7 @@ class Podman(ContainerCommand):
         self.engine = "podman"
         self.runtime = runtime
         self.name = "podman+" + runtime if runtime else "podman"
-        self.before_use: tuple[set[str], set[str], set[str]] | None = None  # devices, mounts, cgroups
+        self.first_use: FirstUse | None = None
 
     def detect(self) -> str:
         self.path = engine.find_command("podman")
@@ -47,8 +47,7 @@ class Podman(ContainerCommand):
         return engine.run([self.path, "--version"], _DETECT_TIMEOUT_S).strip().replace("podman version ", "")
 
     def prepare(self, workload: engine.Workload) -> None:
-        devices = {link["name"] for link in netlink.links()}
-        self.before_use = (devices, {entry["target"] for entry in mounts.table()}, set(_cgroup_directories()))
+        self.first_use = FirstUse(_BRIDGES, _CGROUP, _STORAGE)
         if self.runtime == "labrun":
             path = os.path.join(workload.work_dir, "podman-labrun")
             command.write_executable(path)
@@ -87,26 +86,12 @@ class Podman(ContainerCommand):
         try:
             super().clean_up()
         finally:
-            if self.before_use:
-                self._undo_first_use(*self.before_use)
-                self.before_use = None
+            if self.first_use:
+                self._undo(self.first_use)
+                self.first_use = None
 
-    def _undo_first_use(self, devices: set[str], mounted: set[str], cgrouped: set[str]) -> None:
-        """Podman's storage mount, bridge and empty cgroups stay after a first use; undone if they are new."""
-        for entry in reversed(mounts.table()):
-            if entry["target"].startswith("/var/lib/containers/storage/") and entry["target"] not in mounted:
-                syscalls.umount(os.fsencode(entry["target"]))
-        links = netlink.links()
-        used = {link["master"] for link in links}
-        for link in links:
-            if link["name"] in _BRIDGES - devices and link["index"] not in used:
-                netlink.delete_device(link["name"])
-        for path in set(_cgroup_directories()) - cgrouped:
-            for directory, _names, _files in os.walk(path, topdown=False):
-                try:
-                    os.rmdir(directory)
-                except OSError:
-                    pass  # another container of Podman's lives there meanwhile
+    def _undo(self, first_use: FirstUse) -> None:
+        first_use.undo()
 
     # What stands behind it
 
@@ -130,8 +115,3 @@ class Podman(ContainerCommand):
 def _runtime_path(name: str) -> str:
     """gVisor by the wrapper, where there is one, that tells it to use the network of the container's namespace."""
     return shutil.which("ocilab-" + name, path="/usr/local/bin") or engine.find_command(name)
-
-
-def _cgroup_directories() -> list[str]:
-    paths = [item.mount_point + "/" + _CGROUP for item in cgroups.detect().hierarchies]
-    return [path for path in paths if os.path.isdir(path)]

@@ -12,6 +12,7 @@ import signal
 
 from ..linux.errors import Unsupported
 from . import engine
+from .first_use import FirstUse
 from .podman import Podman
 
 TYPE_CHECKING = False
@@ -79,7 +80,7 @@ class RootlessPodman(Podman):
         except (OSError, ValueError):
             return 0
 
-    def _undo_first_use(self, devices: set[str], mounted: set[str], cgrouped: set[str]) -> None:
+    def _undo(self, first_use: FirstUse) -> None:
         """What Podman keeps for a user who has never used it before, and its lasting process if that is new."""
         if not self.was_used:
             engine.run(self._command("system", "reset", "--force"), _RESET_TIMEOUT_S)

@@ -1,0 +1,68 @@
+# Copyright: (c) 2026, the ocilab.hosts authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
+"""What an engine makes on a host when it is first used, and leaves there: a bridge, empty cgroups, mounts."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from ..linux import mounts, netlink, syscalls
+from ..linux.cgroups import manager as cgroups
+
+_CNI = "/etc/cni/net.d"
+
+
+class FirstUse:
+    """Notes what is there when it is made; undo() takes away what has come since and nobody uses.
+
+    bridges: names of network devices; cgroup: the name of a cgroup in every hierarchy; mounted: the beginning of the
+    paths of mounts, empty for none.
+    """
+
+    def __init__(self, bridges: set[str], cgroup: str, mounted: str = "") -> None:
+        present = {link["name"] for link in netlink.links()}
+        self.bridges = bridges - present
+        self.cgroups = [path for path in _cgroups(cgroup) if not os.path.isdir(path)]
+        self.mounted = mounted
+        self.mounts = set(_mounts(mounted))
+
+    def undo(self) -> None:
+        """Take it away; what is in use meanwhile stays."""
+        for target in reversed(_mounts(self.mounted)):
+            if target not in self.mounts:
+                syscalls.umount(os.fsencode(target))
+        links = netlink.links()
+        used = {link["master"] for link in links}
+        for link in links:
+            if link["name"] in self.bridges and link["index"] not in used:
+                netlink.delete_device(link["name"])
+        for path in self.cgroups:
+            for directory, _names, _files in os.walk(path, topdown=False):
+                try:
+                    os.rmdir(directory)
+                except OSError:
+                    pass  # a container lives there meanwhile
+
+
+def _cgroups(name: str) -> list[str]:
+    return [item.mount_point + "/" + name for item in cgroups.detect().hierarchies]
+
+
+def _mounts(beginning: str) -> list[str]:
+    return [entry["target"] for entry in mounts.table() if beginning and entry["target"].startswith(beginning)]
+
+
+def cni_bridges() -> set[str]:
+    """The bridges of the networks that the host's CNI configuration names."""
+    found = set()
+    for name in os.listdir(_CNI) if os.path.isdir(_CNI) else []:
+        try:
+            with open(os.path.join(_CNI, name)) as file:
+                plugins = json.load(file).get("plugins") or []
+            found |= {plugin["bridge"] for plugin in plugins if plugin.get("bridge")}
+        except (OSError, ValueError, AttributeError, TypeError):
+            continue  # no configuration of a network, or a broken one, which is not ours to judge
+    return found
