@@ -59,7 +59,10 @@ def process(role: str, pid: int, name: str = "", socket: str | None = None) -> d
 
 def container(pid: int) -> dict[str, Any]:
     """The container's first process; its program is the container's, so that it is not asked for its version."""
-    return part("container", _name(pid), None, _program(pid), pid)
+    name = _name(pid)
+    if name == "exe":  # gVisor's, which executes itself by that link and names itself by its first word
+        name = os.path.basename(_words(pid)[0])
+    return part("container", name, None, _program(pid), pid)
 
 
 def monitor(pid: int) -> list[dict[str, Any]]:

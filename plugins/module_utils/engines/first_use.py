@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
-"""What an engine makes on a host when it is first used, and leaves there: a bridge, empty cgroups, mounts."""
+"""What an engine makes on a host when it is first used, and leaves there: a bridge, empty cgroups, a mount."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ _CNI = "/etc/cni/net.d"
 class FirstUse:
     """Notes what is there when it is made; undo() takes away what has come since and nobody uses.
 
-    bridges: names of network devices; cgroup: the name of a cgroup in every hierarchy; mounted: the beginning of the
-    paths of mounts, empty for none.
+    bridges: names of network devices; cgroup: the name of a cgroup in every hierarchy; mounted: a path that becomes a
+    mount, empty for none.
     """
 
     def __init__(self, bridges: set[str], cgroup: str, mounted: str = "") -> None:
         present = {link["name"] for link in netlink.links()}
         self.bridges = bridges - present
         self.cgroups = [path for path in _cgroups(cgroup) if not os.path.isdir(path)]
-        self.mounted = mounted
-        self.mounts = set(_mounts(mounted))
+        self.mounted = mounted if mounted and not mounts.is_mounted(mounted) else ""
 
     def undo(self) -> None:
         """Take it away; what is in use meanwhile stays."""
-        for target in reversed(_mounts(self.mounted)):
-            if target not in self.mounts:
-                syscalls.umount(os.fsencode(target))
+        if self.mounted and mounts.is_mounted(self.mounted):
+            try:
+                syscalls.umount(os.fsencode(self.mounted), 0)
+            except OSError:
+                pass  # something is mounted below: another container's root filesystem
         links = netlink.links()
         used = {link["master"] for link in links}
         for link in links:
@@ -49,10 +50,6 @@ class FirstUse:
 
 def _cgroups(name: str) -> list[str]:
     return [item.mount_point + "/" + name for item in cgroups.detect().hierarchies]
-
-
-def _mounts(beginning: str) -> list[str]:
-    return [entry["target"] for entry in mounts.table() if beginning and entry["target"].startswith(beginning)]
 
 
 def cni_bridges() -> set[str]:

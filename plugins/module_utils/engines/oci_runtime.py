@@ -154,11 +154,8 @@ class OciRuntime(engine.Engine):
         return []
 
     def components(self, container_id: str) -> list[dict[str, Any]]:
-        parts = [components.program("low-level runtime", self.path, self.name)]
-        if container_id:
-            pid = self.process(container_id)
-            parts = components.monitor(pid) + parts + [components.container(pid)]
-        return parts
+        runtime = components.program("low-level runtime", self.path, self.name)
+        return [runtime, components.container(self.process(container_id))] if container_id else [runtime]
 
     # Images
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _DETECT_TIMEOUT_S = 30.0
 _BRIDGES = {"podman0", "cni-podman0"}
 _CGROUP = "libpod_parent"
-_STORAGE = "/var/lib/containers/storage/"
+_STORAGE = "/var/lib/containers/storage/overlay"
 _ENOUGH = 4096  # below what any host grants to root, and plenty for a workload
 
 
@@ -105,7 +105,7 @@ class Podman(ContainerCommand):
         if container_id:
             name = self._told(container_id, "{{.OCIRuntime}}")
             path = path if name == info["ociRuntime"]["name"] else shutil.which(name) or path
-        runtime = components.program("low-level runtime", path)
+        runtime = components.program("low-level runtime", path, self.runtime or "")
         if not container_id:
             return [*parts, components.program("monitor", info["conmon"]["path"]), runtime]
         pid = self.process(container_id)

@@ -10,6 +10,7 @@ from ..linux.errors import InvalidInput
 from .cri_engine import Cri
 from .docker import Docker
 from .labrun import LabrunCommand, LabrunModule
+from .lxc import Lxc
 from .oci_runtime import OciRuntime
 from .podman import Podman
 from .rootless_podman import RootlessPodman
@@ -31,6 +32,7 @@ def _columns() -> list[Engine]:
         RootlessPodman(),
         *(Cri("containerd", runtime) for runtime in (None, "crun", "runsc", "labrun")),
         Cri("crio"),
+        Lxc(),
     ]
 
 
