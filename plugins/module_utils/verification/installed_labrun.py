@@ -14,7 +14,6 @@ import os
 from ..engines import engine
 from ..images.store import Store
 from ..labrun import managed
-from ..linux.errors import Unsupported
 from ..networks import names
 from ..networks.network import Network
 from ..volumes import volume
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 _STOP_TIMEOUT_S = 5.0
-_NO_REGISTRY = "labrun: it has no client for registries; images come to it by the module labrun_image"
 
 
 class InstalledLabrun(engine.Engine):
@@ -85,6 +83,3 @@ class InstalledLabrun(engine.Engine):
     def address(self, container_id: str) -> str:
         found = {one["id"]: str(one["address"]) for one in self.network.attached()} if self.network else {}
         return found.get(container_id, "")
-
-    def pull(self, reference: str) -> None:
-        raise Unsupported(_NO_REGISTRY)

@@ -20,6 +20,8 @@ PIDS = 24
 _LIMITED = ("--memory", str(MEMORY_BYTES), "--pids-limit", str(PIDS))
 _BY_CRI = ("memory=%d" % MEMORY_BYTES,)
 _NOT_BY_CRI = {"pids": "the CRI has no field for a limit of processes; Kubernetes sets one for a whole pod"}
+_LXC_WITHOUT_CLIENT = "LXC has no client for registries: it unpacks root filesystems"
+_LABRUN_WITHOUT_CLIENT = "labrun has no client for registries: images come to it by the module labrun_image"
 _CONTAINERD_READY = "/etc/containerd/ocilab.toml"
 
 
@@ -134,7 +136,12 @@ def subject(name: str, image_name: str, store: Store, layers_root: str) -> Subje
     """A new one by its name, of NAMES."""
     if name == "labrun":
         limits = ("memory=%d" % MEMORY_BYTES, "pids_limit=%d" % PIDS)
-        return Subject(InstalledLabrun(image_name, store, layers_root), "labrun", limits)
+        return Subject(
+            InstalledLabrun(image_name, store, layers_root),
+            "labrun",
+            limits,
+            left_out={"cache": _LABRUN_WITHOUT_CLIENT},
+        )
     (adapter,) = registry.all_engines([name])
     if name == "docker":
         return DockerSubject(adapter, "docker", _LIMITED, ("docker.service", "docker.socket", "containerd.service"))
@@ -144,12 +151,27 @@ def subject(name: str, image_name: str, store: Store, layers_root: str) -> Subje
         return RootlessSubject(adapter, "podman", *_rootless())
     if name == "containerd":
         return Subject(adapter, "containerd", _BY_CRI, ("containerd.service",), _CONTAINERD_READY, _NOT_BY_CRI)
+    if name == "lxc":
+        return Subject(adapter, "lxc-start", _by_lxc(), ("lxc-net.service",), left_out={"cache": _LXC_WITHOUT_CLIENT})
     return Subject(adapter, "crio", _BY_CRI, ("crio.service",), "", _NOT_BY_CRI)
+
+
+def _by_lxc() -> tuple[str, ...]:
+    names = (
+        ("cgroup2.memory.max", "cgroup2.pids.max") if _is_v2() else ("cgroup.memory.limit_in_bytes", "cgroup.pids.max")
+    )
+    return tuple(
+        word for name, limit in zip(names, (MEMORY_BYTES, PIDS)) for word in ("--define", "lxc.%s=%d" % (name, limit))
+    )
+
+
+def _is_v2() -> bool:
+    return cgroups.detect().mode == "v2"
 
 
 def _rootless() -> tuple[tuple[str, ...], tuple[str, ...], str, dict[str, str]]:
     alone = {"neighbour": "each container of a user has a network stack of its own, by a process of the user's"}
-    if cgroups.detect().mode == "v2":
+    if _is_v2():
         return _LIMITED, (), "", alone
     reason = "with cgroup v1 a user has no cgroups to limit containers by"
     return (), (), "", dict(alone, memory=reason, pids=reason)
