@@ -20,16 +20,14 @@ PIDS = 24
 _LIMITED = ("--memory", str(MEMORY_BYTES), "--pids-limit", str(PIDS))
 _BY_CRI = ("memory=%d" % MEMORY_BYTES,)
 _NOT_BY_CRI = {"pids": "the CRI has no field for a limit of processes; Kubernetes sets one for a whole pod"}
-_LXC_WITHOUT_CLIENT = "LXC has no client for registries: it unpacks root filesystems"
-_LABRUN_WITHOUT_CLIENT = "labrun has no client for registries: images come to it by the module labrun_image"
 _CONTAINERD_READY = "/etc/containerd/ocilab.toml"
 
 
 class Subject:
     """An engine to verify.
 
-    program: whose presence tells that it is installed; marker: a file that tells so besides, where the program alone
-    may be there for another engine; limits: Wanted.options of a container with MEMORY_BYTES and PIDS; units: what
+    program: whose presence tells that it is installed; marker: a file that tells that it is meant for containers, where
+    the program alone may be there for another engine; limits: Wanted.options of a container with MEMORY_BYTES and PIDS; units: what
     systemd is to have running, if it is enabled; left_out: {check: the reason}.
     """
 
@@ -53,8 +51,10 @@ class Subject:
 
     def absent(self) -> str:
         """Why the host does not have it; empty where it has."""
-        if not commands.has(self.program):
-            return "%s is not installed" % self.program
+        return "" if commands.has(self.program) else "%s is not installed" % self.program
+
+    def unready(self) -> str:
+        """Why it may be there without being meant for containers; empty where it is meant for them."""
         if self.marker and not os.path.exists(self.marker):
             return "no role has made it ready for containers: there is no %s" % self.marker
         return ""
@@ -129,49 +129,65 @@ class RootlessSubject(Subject):
         return ""
 
 
-NAMES = ("docker", "podman", "podman-rootless", "containerd", "crio", "lxc", "labrun")
+def _docker(adapter: engine.Engine) -> Subject:
+    return DockerSubject(adapter, "docker", _LIMITED, ("docker.service", "docker.socket", "containerd.service"))
 
 
-def subject(name: str, image_name: str, store: Store, layers_root: str) -> Subject:
-    """A new one by its name, of NAMES."""
-    if name == "labrun":
-        limits = ("memory=%d" % MEMORY_BYTES, "pids_limit=%d" % PIDS)
-        return Subject(
-            InstalledLabrun(image_name, store, layers_root),
-            "labrun",
-            limits,
-            left_out={"cache": _LABRUN_WITHOUT_CLIENT},
-        )
-    (adapter,) = registry.all_engines([name])
-    if name == "docker":
-        return DockerSubject(adapter, "docker", _LIMITED, ("docker.service", "docker.socket", "containerd.service"))
-    if name == "podman":
-        return Subject(adapter, "podman", _LIMITED, ("podman.socket",))
-    if name == "podman-rootless":
-        return RootlessSubject(adapter, "podman", *_rootless())
-    if name == "containerd":
-        return Subject(adapter, "containerd", _BY_CRI, ("containerd.service",), _CONTAINERD_READY, _NOT_BY_CRI)
-    if name == "lxc":
-        return Subject(adapter, "lxc-start", _by_lxc(), ("lxc-net.service",), left_out={"cache": _LXC_WITHOUT_CLIENT})
-    return Subject(adapter, "crio", _BY_CRI, ("crio.service",), "", _NOT_BY_CRI)
+def _podman(adapter: engine.Engine) -> Subject:
+    return Subject(adapter, "podman", _LIMITED, ("podman.socket",))
 
 
-def _by_lxc() -> tuple[str, ...]:
-    names = (
-        ("cgroup2.memory.max", "cgroup2.pids.max") if _is_v2() else ("cgroup.memory.limit_in_bytes", "cgroup.pids.max")
-    )
-    return tuple(
-        word for name, limit in zip(names, (MEMORY_BYTES, PIDS)) for word in ("--define", "lxc.%s=%d" % (name, limit))
-    )
+def _rootless(adapter: engine.Engine) -> Subject:
+    left_out = {"neighbour": "each container of a user has a network stack of its own, by a process of the user's"}
+    if _is_v2():
+        return RootlessSubject(adapter, "podman", _LIMITED, left_out=left_out)
+    reason = "with cgroup v1 a user has no cgroups to limit containers by"
+    return RootlessSubject(adapter, "podman", left_out=dict(left_out, memory=reason, pids=reason))
+
+
+def _containerd(adapter: engine.Engine) -> Subject:
+    return Subject(adapter, "containerd", _BY_CRI, ("containerd.service",), _CONTAINERD_READY, _NOT_BY_CRI)
+
+
+def _crio(adapter: engine.Engine) -> Subject:
+    return Subject(adapter, "crio", _BY_CRI, ("crio.service",), left_out=_NOT_BY_CRI)
+
+
+def _lxc(adapter: engine.Engine) -> Subject:
+    keys = ("cgroup.memory.limit_in_bytes", "cgroup.pids.max")
+    if _is_v2():
+        keys = ("cgroup2.memory.max", "cgroup2.pids.max")
+    limits = ["lxc.%s=%d" % (key, limit) for key, limit in zip(keys, (MEMORY_BYTES, PIDS))]
+    words = tuple(word for limit in limits for word in ("--define", limit))
+    without = "LXC has no client for registries: it unpacks root filesystems"
+    return Subject(adapter, "lxc-start", words, ("lxc-net.service",), left_out={"cache": without})
+
+
+def _labrun(adapter: engine.Engine) -> Subject:
+    limits = ("memory=%d" % MEMORY_BYTES, "pids_limit=%d" % PIDS)
+    without = "labrun has no client for registries: images come to it by the module labrun_image"
+    return Subject(adapter, "labrun", limits, left_out={"cache": without})
 
 
 def _is_v2() -> bool:
     return cgroups.detect().mode == "v2"
 
 
-def _rootless() -> tuple[tuple[str, ...], tuple[str, ...], str, dict[str, str]]:
-    alone = {"neighbour": "each container of a user has a network stack of its own, by a process of the user's"}
-    if _is_v2():
-        return _LIMITED, (), "", alone
-    reason = "with cgroup v1 a user has no cgroups to limit containers by"
-    return (), (), "", dict(alone, memory=reason, pids=reason)
+_SUBJECTS = {
+    "docker": _docker,
+    "podman": _podman,
+    "podman-rootless": _rootless,
+    "containerd": _containerd,
+    "crio": _crio,
+    "lxc": _lxc,
+    "labrun": _labrun,
+}
+NAMES = tuple(_SUBJECTS)
+
+
+def subject(name: str, image_name: str, store: Store, layers_root: str) -> Subject:
+    """A new one by its name, of NAMES. image_name, store, layers_root: the image as labrun has it."""
+    if name == "labrun":
+        return _labrun(InstalledLabrun(image_name, store, layers_root))
+    (adapter,) = registry.all_engines([name])
+    return _SUBJECTS[name](adapter)

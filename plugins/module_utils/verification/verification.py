@@ -101,7 +101,7 @@ class Verification:
 
     def begin(self, scene: checks.Scene, workload: engine.Workload) -> None:
         """Make an engine ready, and start the container that stands; an engine that cannot is tried no further."""
-        absent = scene.subject.absent()
+        absent = scene.subject.absent() or ("" if self.expected else scene.subject.unready())
         if absent:
             self._add(scene, "run", "" if self.expected else absent, absent)
             return
