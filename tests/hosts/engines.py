@@ -15,7 +15,7 @@ set -e
 work=$(mktemp -d /var/tmp/ocilab-tests-XXXXXX)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/bin" "$work/proc" "$work/dev" "$work/sys"
-for file in /bin/sh /bin/cat /bin/sleep $(ldd /bin/sh /bin/cat /bin/sleep | grep -o '/[^ ):]*\\.so[^ ):]*' | sort -u); do
+for file in /bin/sh /bin/cat $(ldd /bin/sh /bin/cat | grep -o '/[^ ):]*\\.so[^ ):]*' | sort -u); do
     mkdir -p "$work${file%%/*}"
     cp -L "$file" "$work$file"
 done
@@ -32,7 +32,7 @@ def need(host, program):
 
 def image(host, command):
     """Import the image by the command, docker or podman; its name."""
-    host.check_output(IMAGE.replace("%%", "%") % (command, NAME))
+    host.check_output(IMAGE % (command, NAME))
     return NAME
 
 

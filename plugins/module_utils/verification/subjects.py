@@ -27,8 +27,8 @@ class Subject:
     """An engine to verify.
 
     program: whose presence tells that it is installed; marker: a file that tells that it is meant for containers, where
-    the program alone may be there for another engine; limits: Wanted.options of a container with MEMORY_BYTES and PIDS; units: what
-    systemd is to have running, if it is enabled; left_out: {check: the reason}.
+    the program alone may be there for another engine; limits: Wanted.options of a container with MEMORY_BYTES and PIDS;
+    units: what systemd is to have running, if it is enabled; left_out: {check: the reason}.
     """
 
     def __init__(
