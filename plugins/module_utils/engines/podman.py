@@ -77,7 +77,7 @@ class Podman(ContainerCommand):
                 failures.append(str(error))
                 self.remove(name)
         else:
-            raise engine.Unavailable("it cannot run a container on this host: " + failures[0])
+            raise engine.Unavailable("it cannot run a container on this host: " + failures[-1])
         if failures:
             options = " ".join(self.global_options[len(chosen) :] + self.run_options)
             self.notes = "run with %s, for without: %s" % (options, failures[0])
