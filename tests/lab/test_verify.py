@@ -108,16 +108,18 @@ def test_the_hardening_is_told_and_can_be_insisted_on(fleet):
         fleet.shell("chmod 660 /run/docker.sock")
 
 
+def suites(fleet, *words):
+    command = [sys.executable, "-m", "pytest", "-q", str(REPOSITORY / "tests" / "hosts"), *words]
+    command.append(f"--ansible-inventory={fleet.inventory}")
+    return subprocess.run(command, env=ANSIBLE, capture_output=True, text=True, timeout=900, check=False)
+
+
 def test_the_suites_of_a_users_own_fleet_pass(fleet):
-    words = [sys.executable, "-m", "pytest", "-q", str(REPOSITORY / "tests" / "hosts")]
-    words.append(f"--ansible-inventory={fleet.inventory}")
-    result = subprocess.run(words, env=ANSIBLE, capture_output=True, text=True, timeout=900, check=False)
+    result = suites(fleet)
     assert result.returncode == 0, result.stdout[-4000:]
     fleet.shell("systemctl stop lxc-net")
     try:
-        result = subprocess.run(
-            [*words, "-k", "lxc"], env=ANSIBLE, capture_output=True, text=True, timeout=300, check=False
-        )
+        result = suites(fleet, "-k", "lxc")
     finally:
         fleet.shell("systemctl start lxc-net")
     assert "test_the_bridge_is_up" in result.stdout and result.returncode == 1, result.stdout[-4000:]

@@ -144,7 +144,8 @@ def _write(path: str, text: str) -> None:
 
 def memory(scene: Scene) -> None:
     """Who takes more memory than the limit is killed, and who takes little is not."""
-    ended = dict(line.split() for line in scene.said(scripts.TAKE_MEMORY).splitlines())
+    lines = [line.split() for line in scene.said(scripts.TAKE_MEMORY).splitlines()]
+    ended = dict(words for words in lines if len(words) == 2)
     if ended.get("little") != "0":
         raise Failed("a program that takes little memory ended with %s" % ended.get("little"))
     if ended.get("much") == "0":
@@ -176,8 +177,7 @@ def cache(scene: Scene) -> None:
 
 def standing(scene: Scene) -> None:
     """The container that stood all the while still runs, and has lost no call."""
-    words = scene.subject.adapter.execute(scene.standing, scripts.PULSE).split()
-    calls, failed = int(words[0]), int(words[1])
+    calls, failed = map(int, scene.subject.adapter.execute(scene.standing, scripts.PULSE).split())
     if failed or not calls:
         raise Failed("of its %d calls %d failed" % (calls, failed))
 

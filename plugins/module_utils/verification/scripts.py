@@ -60,7 +60,7 @@ def standing(token: str, port: int, outside: tuple[str, int] | None) -> list[str
         + find
         + "calls=0 failed=0\n"
         + "while :; do %s || failed=$((failed + 1)); calls=$((calls + 1)); " % answered
-        + 'echo "$calls $failed" >/tmp/pulse; %s; done\n' % (_PAUSE % 1)
+        + 'echo "$calls $failed" >/tmp/pulse.new; busybox mv /tmp/pulse.new /tmp/pulse; %s; done\n' % (_PAUSE % 1)
     )
 
 
