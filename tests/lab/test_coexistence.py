@@ -5,21 +5,17 @@
 
 from __future__ import annotations
 
-import json
 import random
-import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from lab_hosts import ANSIBLE
+from fleet import Fleet, difference
 from pulses import Pulses
 
 pytestmark = [pytest.mark.root, pytest.mark.engines, pytest.mark.slow]
 REPOSITORY = Path(__file__).resolve().parents[2]
-SNAPSHOT = (REPOSITORY / "molecule" / "shared" / "snapshot.sh").read_text()
 ENGINES = ["docker", "podman", "containerd", "lxc", "oci_runtimes"]
 # Each is first once, last once, and removed once while the others run: the one that was first goes first.
 ORDERS = [ENGINES[number:] + ENGINES[:number] for number in range(len(ENGINES))]
@@ -66,55 +62,11 @@ def pulse(tmp_path_factory):
     return path
 
 
-class Fleet:
-    """One lab host, and the playbooks that act on it."""
-
-    def __init__(self, lab, folder, release, number=0):
-        self.lab = lab
-        self.name = lab.names[number]
-        self.inventory = folder / "inventory.json"
-        known = dict(lab.bring([self.name], release=release)[0]["vars"])
-        self.inventory.write_text(json.dumps({"all": {"hosts": {self.name: known}}}))
-
-    def shell(self, script, timeout=120):
-        return self.lab.shell(self.name, script, timeout)
-
-    def snapshot(self):
-        return self.shell(SNAPSHOT).splitlines()
-
-    def playbook(self, name, check=False, **variables):
-        """How many tasks have changed something."""
-        words = [sys.executable, "-m", "ansible", "playbook", "-i", str(self.inventory), name]
-        words += ["-e", json.dumps(variables)] + (["--check"] if check else [])
-        result = subprocess.run(words, env=ANSIBLE, capture_output=True, text=True, timeout=900, check=False)
-        assert result.returncode == 0, result.stdout[-4000:] + result.stderr
-        return int(re.search(r"changed=(\d+)", result.stdout[result.stdout.index("PLAY RECAP") :]).group(1))
-
-    def module(self, module, **arguments):
-        words = [sys.executable, "-m", "ansible", "adhoc", self.name, "-i", str(self.inventory), "-m", module]
-        words += ["-a", json.dumps(arguments)]
-        result = subprocess.run(words, env=ANSIBLE, capture_output=True, text=True, timeout=300, check=False)
-        assert result.returncode == 0, result.stdout + result.stderr
-
-    def put(self, path, there):
-        words = [str(self.lab.labrun_path), "--root", str(self.lab.root), "exec", self.name, "sh", "-c"]
-        words.append(f"mkdir -p $(dirname {there}) && cat >{there} && chmod 755 {there}")
-        with open(path, "rb") as file:
-            subprocess.run(words, stdin=file, check=True, timeout=60)
-
-
 @pytest.fixture
 def fleet(lab, tmp_path, request):
     made = Fleet(lab, tmp_path, request.param)
     yield made
     lab.bring(state="absent")
-
-
-def difference(before, after):
-    """What a host has lost (-) and gained (+)."""
-    return sorted(f"- {line}" for line in set(before) - set(after)) + sorted(
-        f"+ {line}" for line in set(after) - set(before)
-    )
 
 
 class Watch:

@@ -65,7 +65,7 @@ class Host:
         self.cni_files = {folder: _cni_names(folder) for folder in CNI_DIRS}
         self.subids = {path: subids.read(path) for path in subids.FILES.values()}
         self.users = {entry.pw_name: entry.pw_uid for entry in pwd.getpwall()}
-        self.listeners = list(_listeners())
+        self.listeners = list(listeners())
         self.links = {path: os.path.realpath(path) for path in sockets if os.path.islink(path)}
         self.units = {name: state for name in units for state in [_unit(name)] if state}
         self.by_hand = [path for path in _hand_made() if os.access(path, os.X_OK)]
@@ -142,7 +142,7 @@ def _of_lxc() -> Iterator[tuple[IPv4Network, str, str]]:
     yield from _networks(re.findall(r"^LXC_NETWORK=['\"]?([^'\"\s]+)", text, re.MULTILINE), "lxc", path)
 
 
-def _listeners() -> Iterator[tuple[str, int, str]]:
+def listeners() -> Iterator[tuple[str, int, str]]:
     """Sockets of TCP that wait for connections (proc(5), net/tcp): address, port, and the program whose they are."""
     found = []
     for path in ("/proc/net/tcp", "/proc/net/tcp6"):

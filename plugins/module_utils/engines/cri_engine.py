@@ -115,18 +115,33 @@ class Cri(engine.Engine):
         ]
 
     def _create(self, container_id: str, wanted: engine.Wanted) -> None:
-        if wanted.options:
-            raise Unsupported("%s: the CRI has no command line to give %s to" % (self.name, wanted.options[0]))
+        memory_bytes = self._memory_bytes(wanted.options)
         logged = self._logs(container_id)
         os.makedirs(logged, mode=0o700, exist_ok=True)
         on_host = not wanted.network
         pod_config = cri.pod_config(container_id, log_directory=logged, host_network=on_host)
         mounts = [(wanted.volume, engine.VOLUME, False)] if wanted.volume else []
         config = cri.container_config(
-            container_id, self.workload.image, wanted.words, mounts, log_path=_LOG, host_network=on_host
+            container_id,
+            self.workload.image,
+            wanted.words,
+            mounts,
+            memory_bytes=memory_bytes,
+            log_path=_LOG,
+            host_network=on_host,
         )
         pod = self._cri().run_pod(pod_config, self.runtime or "")
         self.made[container_id] = (pod, self._cri().create(pod, config, pod_config))
+
+    def _memory_bytes(self, options: tuple[str, ...]) -> int:
+        """The one option that there is, memory=BYTES; 0 for no limit."""
+        limit = 0
+        for word in options:
+            name, _equals, number = word.partition("=")
+            if name != "memory" or not number.isdigit():
+                raise Unsupported("%s: the CRI has no command line to give %s to" % (self.name, word))
+            limit = int(number)
+        return limit
 
     def _logs(self, container_id: str) -> str:
         return os.path.join(self.workload.work_dir, self.engine + "-logs", container_id)

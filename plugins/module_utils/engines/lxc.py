@@ -59,8 +59,9 @@ class Lxc(engine.Engine):
         self.rootfs = os.path.join(self.folder, "rootfs")
         self.host_id = _first_id(_lines(_DEFAULT))
         # The containers' root goes through both on its way to what it may use.
-        os.chmod(workload.work_dir, 0o711)
-        os.makedirs(self.folder, mode=0o711, exist_ok=True)
+        os.makedirs(self.folder, exist_ok=True)
+        for path in (workload.work_dir, self.folder):
+            os.chmod(path, 0o711)  # whatever the umask is, which in a module is 077
         _copy(os.path.join(workload.bundle, "rootfs"), self.rootfs, self.host_id)
         self._settle()
 

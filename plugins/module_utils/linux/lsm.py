@@ -34,7 +34,7 @@ def prepare(profile: str, label: str) -> Prepared | None:
 
     Raises Unsupported where the host lacks the security module.
     """
-    if profile and not _has_apparmor():
+    if profile and not has_apparmor():
         if profile != _UNCONFINED:
             message = "process.apparmorProfile: %r cannot be enforced, AppArmor is not enabled on this host; remove it"
             raise Unsupported(message % profile)
@@ -45,7 +45,7 @@ def prepare(profile: str, label: str) -> Prepared | None:
     return Prepared(profile, label) if profile or label else None
 
 
-def _has_apparmor() -> bool:
+def has_apparmor() -> bool:
     try:
         return files.read_text("/sys/module/apparmor/parameters/enabled") == "Y"
     except OSError:
