@@ -12,13 +12,17 @@ module: registry_configuration
 short_description: Write a registry's configuration, if the registry starts with it
 version_added: 0.1.0
 description:
-  - Docker Registry has no command that validates its configuration. This module starts it with the new one, on a socket of
-    its own, until it listens; with one that it does not start with, what was there stays.
+  - Docker Registry has no command that validates its configuration. This module starts it with the new one, on a socket
+    of its own, until it listens; with one that it does not start with, what was there stays.
   - The file is root's, and the registry's group's to read, from its first byte on.
 author:
   - ocilab.hosts authors (@ocilab)
 extends_documentation_fragment:
   - ocilab.hosts.attributes
+attributes:
+  diff_mode:
+    support: none
+    details: The configuration may hold passwords.
 options:
   path:
     description: The file.

@@ -13,16 +13,14 @@ short_description: See what a registry does and refuses
 version_added: 0.1.0
 description:
   - Asks a registry over TLS, from the host where the module runs, and tells what it does and what it refuses.
-  - Of one that is private it wants that nobody without the right password gets in, and that an image of a few bytes can be
-    pushed, pulled and deleted. The image is gone afterwards; the name of its repository, V(ocilab/verify), stays in the catalogue.
+  - Of one that is private it wants that nobody without the right password gets in, and that an image of a few bytes can
+    be pushed, pulled and deleted. The image is gone afterwards; the name of its repository, V(ocilab/verify), stays in
+    the catalogue. In check mode none is pushed.
   - Of a cache it wants that it answers everybody, takes and deletes nothing, and pulls through.
 author:
   - ocilab.hosts authors (@ocilab)
 extends_documentation_fragment:
-  - ocilab.hosts.attributes
-attributes:
-  check_mode:
-    details: It changes nothing that lasts.
+  - ocilab.hosts.attributes.info
 options:
   kind:
     description: What the registry is to be.
@@ -92,7 +90,9 @@ def run(module):
     params = module.params
     registry = Registry(params["host"], params["port"], params["ca"])
     if params["kind"] == "private":
-        findings = probe.private(registry, (params["user"], params["password"]), params["deletes"])
+        findings = probe.private(
+            registry, (params["user"], params["password"]), not module.check_mode, params["deletes"]
+        )
     else:
         findings = probe.cache(registry, params["image"])
     return {"changed": False, "findings": findings, "met": all(finding["met"] for finding in findings)}

@@ -12,10 +12,10 @@ module: registry_users
 short_description: Manage the users of a registry
 version_added: 0.1.0
 description:
-  - Has these users in a registry's file of users and passwords, and no others. Passwords are kept as bcrypt hashes, which the
-    host's libcrypt makes.
-  - The hash of a password that has not changed stays as it is. The file is root's, and the group's to read, from its first
-    byte on.
+  - Has these users in a registry's file of users and passwords, and no others. Passwords are kept as bcrypt hashes,
+    which the host's libcrypt makes.
+  - The hash of a password that has not changed stays as it is. The file is root's, and the group's to read, from its
+    first byte on.
 author:
   - ocilab.hosts authors (@ocilab)
 extends_documentation_fragment:

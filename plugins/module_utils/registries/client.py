@@ -46,7 +46,7 @@ class Registry:
         headers: Mapping[str, str] | None = None,
         user: tuple[str, str] | None = None,
     ) -> Answer:
-        """One request, as user (name, password). Raises OcilabError where nothing answers, or with a foreign certificate."""
+        """One request, as user (name, password). Raises OcilabError for no answer or a foreign certificate."""
         given = dict(headers or {})
         if user is not None:
             given["Authorization"] = "Basic " + base64.b64encode(":".join(user).encode()).decode()

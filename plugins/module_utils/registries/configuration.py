@@ -61,8 +61,8 @@ class Configuration:
 class Trial:
     """A start of the registry on a socket of its own, which ends as soon as it listens.
 
-    user, group: numbers that it runs as. With upstream it is given one, as a pull-through cache asks its own at each start,
-    and a configuration is not wrong for an upstream that is down.
+    user, group: numbers that it runs as. With upstream it is given one, as a pull-through cache asks its own at each
+    start, and a configuration is not wrong for an upstream that is down.
     """
 
     def __init__(self, program: str, user: int, group: int, upstream: bool) -> None:

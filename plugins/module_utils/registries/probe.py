@@ -30,8 +30,8 @@ TAKEN = (
 REPOSITORY = "ocilab/verify"
 
 
-def private(registry: Registry, user: tuple[str, str], deletes: bool) -> list[Finding]:
-    """What a registry with users does. An image of a few bytes comes and goes again."""
+def private(registry: Registry, user: tuple[str, str], pushes: bool, deletes: bool) -> list[Finding]:
+    """What a registry with users does. With pushes an image of a few bytes comes, and with deletes goes again."""
     name = user[0]
     found = [
         _finding("refuses who has no password", "the class's images are its own", lambda: _base(registry, None) == 401),
@@ -42,15 +42,15 @@ def private(registry: Registry, user: tuple[str, str], deletes: bool) -> list[Fi
         ),
         _finding("lets a user in", "the class can work", lambda: _base(registry, user) == 200),
     ]
-    if all(finding["met"] for finding in found):
+    if pushes and all(finding["met"] for finding in found):
         found.append(_finding("takes an image and gives it", "pushes and pulls work", lambda: _pushed(registry, user)))
-    if found[-1]["met"] and deletes:
+    if pushes and deletes and found[-1]["met"]:
         found.append(_finding("deletes an image", "space comes back", lambda: _deleted(registry, user)))
     return found
 
 
 def cache(registry: Registry, image: str) -> list[Finding]:
-    """What a pull-through cache does. image: one of the upstream, as library/busybox:latest; without it none is pulled."""
+    """What a pull-through cache does. image: one of the upstream, as library/busybox:latest, or none to pull."""
     start = "/v2/%s/blobs/uploads/" % REPOSITORY
     manifest = "/v2/%s/manifests/%s" % (REPOSITORY, _digest(b""))
     found = [
