@@ -10,7 +10,7 @@ for program in iptables ip6tables; do
 done
 # Not: caches and logs, what apt and dpkg keep, copies that the tools for users make, and data, which stays.
 find /etc /usr /var /opt /boot -xdev \( -path /var/cache -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /var/log \
-    -o -path /var/lib/containers -o -path /var/lib/containerd -o -path /var/lib/docker -o -path /var/lib/lxc -o -path /var/lib/systemd -o -path /var/tmp -o -name __pycache__ \) -prune \
+    -o -path /var/lib/containers -o -path /var/lib/containerd -o -path /var/lib/docker -o -path /var/lib/docker-registry -o -path /var/lib/lxc -o -path /var/lib/systemd -o -path /var/tmp -o -name __pycache__ \) -prune \
     -o ! -name 'group-' ! -name 'gshadow-' ! -name 'passwd-' ! -name 'shadow-' ! -name 'subuid-' ! -name 'subgid-' \
     -printf 'file %p %y %m %u %g %l\n' | sort
 find /etc -type f ! -name 'ld.so.cache' ! -name '*-' ! -name resolv.conf ! -name hosts -exec sha256sum {} + | sort -k 2

@@ -24,10 +24,10 @@ def _write(path: str, data: bytes) -> None:
         os.close(fd)
 
 
-def replace(path: str, data: bytes, mode: int = 0o644) -> None:
+def replace(path: str, data: bytes, mode: int = 0o644, group: int = -1) -> None:
     """Put a file of that content and mode at path by one rename, which a power cut leaves whole or undone.
 
-    Raises OSError; nothing is left beside it then.
+    group: its number; -1 for the process's own. Raises OSError; nothing is left beside it then.
     """
     temporary = "%s.%d.new" % (path, os.getpid())
     try:
@@ -35,6 +35,7 @@ def replace(path: str, data: bytes, mode: int = 0o644) -> None:
         with open(fd, "wb") as file:
             file.write(data)
             file.flush()
+            os.fchown(fd, -1, group)
             os.fchmod(fd, mode)
             os.fsync(fd)
         os.rename(temporary, path)
