@@ -74,13 +74,19 @@ def densest(fleet: Fleet) -> Answer:
     values = {
         "engine": first.engine,
         "figure": units.figure(first.median, "bytes"),
-        "count": units.number(_GIB / first.median),
+        "count": _count(first.median),
         "last": last.engine,
         "last_figure": units.figure(last.median, "bytes"),
-        "last_count": units.number(_GIB / last.median),
+        "last_count": _count(last.median),
         "size": fleet.headline("density").rpartition("_")[2],
     }
     return Answer("density", first.engine, f"{values['figure']}", "density_most" if len(rows) > 1 else "density_one", values)
+
+
+def _count(size: float) -> str:
+    """How many of the size a GiB holds, to two digits: memory is not that even."""
+    whole = float(f"{_GIB / size:.2g}")
+    return f"{whole:,.0f}" if whole >= 1 else "–"
 
 
 def tightest(isolation: Matrix) -> Answer:
@@ -105,8 +111,8 @@ def nearest(layers: list[Layers]) -> Answer:
     """What lies between the command and the process?"""
     if not layers:
         return Answer("layers", "–", "", "layers_nothing")
-    ordered = sorted(layers, key=lambda found: found.between)
-    few, many = ordered[0], ordered[-1]
+    few = min(layers, key=lambda found: found.between)
+    many = max(layers, key=lambda found: found.between)
     values = {"few": few.engine, "few_count": str(few.between), "many": many.engine, "many_count": str(many.between)}
     word = f"{few.between} – {many.between}" if few.between != many.between else str(few.between)
     return Answer("layers", word, f"{few.engine} – {many.engine}", "layers_between", values)

@@ -162,9 +162,7 @@ class Fleet:
         measure, reference = self.headline(case), self.references[case]
         key, base = (engine, case, measure), (reference, case, measure)
         medians, counts = self.column(self.medians, key), self.column(self.counts, key)
-        below = self.column(self.medians, base)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = np.where(below > 0, medians / below, np.nan)
+        ratios = _divided(medians, self.column(self.medians, base))
         lows, highs = np.full(len(self.hosts), np.nan), np.full(len(self.hosts), np.nan)
         if engine != reference and base in self.keys:
             self._intervals(key, base, lows, highs)
@@ -190,8 +188,10 @@ class Fleet:
         key, base = (engine, case, measure), (other, case, measure)
         if key not in self.keys or base not in self.keys:
             return None
-        ratios = self.column(self.medians, key) / self.column(self.medians, base)
+        ratios = _divided(self.column(self.medians, key), self.column(self.medians, base))
         ratios = ratios[~np.isnan(ratios)]
+        if not len(ratios):
+            return None
         if len(ratios) >= statistics.ENOUGH:
             return statistics.median_interval(ratios)
         pairs = [(ours, theirs) for _rows, ours, theirs in self._pairs(key, base)]
@@ -210,6 +210,12 @@ class Fleet:
     def synthetic(self) -> bool:
         """Whether the documents were made up, and not measured."""
         return any(host.plan["profile"].startswith("synthetic") for host in self.hosts)
+
+
+def _divided(above: Floats, below: Floats) -> Floats:
+    """Ratios; NaN where there is nothing to divide, or nothing to divide by."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(below > 0, above / below, np.nan)
 
 
 def commands(rows: list[Measured], fleet: Fleet) -> list[Measured]:

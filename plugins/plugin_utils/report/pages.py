@@ -68,3 +68,11 @@ def write(path: str, text: str, check_mode: bool, diff: bool) -> dict[str, objec
         Path(temporary).write_text(text, encoding="utf-8")
         os.replace(temporary, path)
     return result
+
+
+def write_all(texts: dict[str, str], check_mode: bool, diff: bool) -> dict[str, object]:
+    """Replace the files that differ; changed of all of them. The diff is that of Markdown, which people can read."""
+    results = [write(path, text, check_mode, diff and path.endswith(".md")) for path, text in texts.items()]
+    return {"changed": any(found["changed"] for found in results)} | {
+        "diff": found["diff"] for found in results if "diff" in found
+    }

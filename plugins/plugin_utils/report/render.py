@@ -20,21 +20,18 @@ from . import answers, charts, embedded, inventory, isolation, outliers, pages, 
 from .fleet import Fleet
 
 _FAMILIES = ("labrun", "runc", "crun", "docker", "podman", "containerd", "crio", "lxc")
-_DOORS = ("capability", "syscall", "namespace", "path", "seccomp", "process", "id_map", "lsm", "cgroup")
-_DOOR_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8c7ae6", "#9aa5b0", "#b5a642")
-_SECTIONS = (
-    ("overview", "nav_overview"),
-    ("start", "question_start"),
-    ("density", "question_density"),
-    ("isolation", "question_isolation"),
-    ("layers", "question_layers"),
-    ("cases", "cases"),
-    ("hosts", "hosts"),
-    ("runs", "runs"),
-    ("matrix", "isolation_matrix"),
-    ("engines", "engines"),
-    ("method", "method"),
-)
+_DOORS = {
+    "capability": "#0072B2",
+    "syscall": "#E69F00",
+    "namespace": "#009E73",
+    "path": "#CC79A7",
+    "seccomp": "#56B4E9",
+    "process": "#D55E00",
+    "id_map": "#8c7ae6",
+    "lsm": "#9aa5b0",
+    "cgroup": "#b5a642",
+}
+_SECTIONS = "overview start density isolation layers cases hosts runs matrix engines method".split()
 _SCRIPT_TEXTS = (
     "shown heat_about engine median ratio interval lower higher log_axis dots_samples host_choose host_page engines failures "
     "no_failures left_out machines_shared"
@@ -58,17 +55,18 @@ def html(fleets: list[Fleet], results_href: str, markdown_href: str) -> str:
         data=Markup(embedded.deflated(fleet, spoken)),
         results_href=results_href,
         markdown_href=markdown_href,
-        **_content(fleet, environment.globals["say"]),
+        **_content(fleets, environment.globals["say"]),
         **_over_time(fleets),
     )
 
 
-def _content(fleet: Fleet, say: Any) -> dict[str, Any]:
+def _content(fleets: list[Fleet], say: Any) -> dict[str, Any]:
     """What the sections show."""
+    fleet = fleets[-1]
     matrix, chains = isolation.matrix(fleet), inventory.layers(fleet)
     cases = [views.case(fleet, name) for name in fleet.cases]
     odd = outliers.outliers(fleet)
-    have = {"cases": len(cases) > 0, "matrix": bool(matrix.rows)}
+    have = {"cases": bool(cases), "matrix": bool(matrix.rows), "runs": len(fleets) > 1}
     return {
         "answers": answers.answers(fleet, matrix, chains),
         "cases": cases,
@@ -76,8 +74,7 @@ def _content(fleet: Fleet, say: Any) -> dict[str, Any]:
         "measured_engines": sum(any(host.engines.get(name, {}).get("available") for host in fleet.hosts) for name in fleet.engines),
         "date": fleet.run.time[:10],
         "isolation": matrix,
-        "door_topics": [topic for topic in _DOORS if any(topic in score.topics for score in matrix.scores)],
-        "door_colours": _DOOR_COLOURS,
+        "doors": {topic: colour for topic, colour in _DOORS.items() if any(topic in score.topics for score in matrix.scores)},
         "most_doors": max([score.tried for score in matrix.scores], default=1) or 1,
         "why": pages.texts_if_any("isolation.yml"),
         "layers": chains,
@@ -90,7 +87,7 @@ def _content(fleet: Fleet, say: Any) -> dict[str, Any]:
         "first_case_name": say("case_" + fleet.cases[0]) if fleet.cases else "",
         "failures": [(host.name, *failure) for host in fleet.hosts for failure in host.failures],
         "profiles": sorted({host.plan["profile"] for host in fleet.hosts}),
-        "sections": [(name, key) for name, key in _SECTIONS if have.get(name, True)],
+        "sections": [name for name in _SECTIONS if have.get(name, True)],
     }
 
 
