@@ -5,7 +5,7 @@
 
     python tests/fleet_documents.py HOST.json FOLDER 1000
 
-writes 1,000 documents like HOST.json into FOLDER. Their plan's profile says that they are synthetic, and so does the report.
+writes 1,000 documents like HOST.json into FOLDER. Their plan's profile says that they are synthetic; so does the report.
 """
 
 from __future__ import annotations
@@ -47,9 +47,21 @@ SIZES = {
     "exchanges": 200,
     "pull_image": "registry:5000/ocilab/busybox:compare",
 }
-CASES = (
-    "run_true lifecycle exec stop parallel rate density footprint pull unpack syscall file_io network".split()
-)
+CASES = [
+    "run_true",
+    "lifecycle",
+    "exec",
+    "stop",
+    "parallel",
+    "rate",
+    "density",
+    "footprint",
+    "pull",
+    "unpack",
+    "syscall",
+    "file_io",
+    "network",
+]
 LAYERS = {
     "client-server": [
         ("client", "{0}", None, None),
@@ -72,16 +84,49 @@ LAYERS = {
         ("container", "/bin/sleep", None, None),
     ],
 }
-CAPABILITIES = (
-    "chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service net_raw sys_chroot mknod audit_write "
-    "setfcap sys_admin sys_ptrace sys_module net_admin sys_time sys_boot dac_read_search"
-).split()
-SYSCALLS = "bpf clone3 keyctl mount perf_event_open ptrace reboot setns unshare userfaultfd open_by_handle_at".split()
+CAPABILITIES = [
+    "chown",
+    "dac_override",
+    "fowner",
+    "fsetid",
+    "kill",
+    "setgid",
+    "setuid",
+    "setpcap",
+    "net_bind_service",
+    "net_raw",
+    "sys_chroot",
+    "mknod",
+    "audit_write",
+    "setfcap",
+    "sys_admin",
+    "sys_ptrace",
+    "sys_module",
+    "net_admin",
+    "sys_time",
+    "sys_boot",
+    "dac_read_search",
+]
+SYSCALLS = [
+    "bpf",
+    "clone3",
+    "keyctl",
+    "mount",
+    "perf_event_open",
+    "ptrace",
+    "reboot",
+    "setns",
+    "unshare",
+    "userfaultfd",
+    "open_by_handle_at",
+]
 
 
 def noisy(noise, centre, count, spread=0.12):
     """Samples around a centre, with the long tail that times have."""
-    return [int(centre * math.exp(noise.gauss(0, spread)) * (1.6 if noise.random() < 0.04 else 1)) for _ in range(count)]
+    return [
+        int(centre * math.exp(noise.gauss(0, spread)) * (1.6 if noise.random() < 0.04 else 1)) for _ in range(count)
+    ]
 
 
 def measure(unit, values):
@@ -98,7 +143,10 @@ def benchmarks(name, noise, samples):
     def memory(size, count=1):
         return measure("bytes", noisy(noise, size * mib, count, 0.05))
 
-    phases = {phase: noisy(noise, run * part, samples) for phase, part in zip("create start wait delete".split(), (0.5, 0.25, 0.1, 0.2))}
+    phases = {
+        phase: noisy(noise, run * part, samples)
+        for phase, part in zip(["create", "start", "wait", "delete"], (0.5, 0.25, 0.1, 0.2))
+    }
     phases["total"] = [sum(times) for times in zip(*phases.values())]
     sandboxed = "runsc" in name
     found = {
@@ -151,7 +199,7 @@ def isolation(name):
             "process": {"no_new_privs": "yes" if bare else "no", "uid": "0", "gid": "0"},
             "namespace": {
                 kind: "own" if kind not in ("user", "cgroup", "time") or (kind == "user" and rootless) else "shared"
-                for kind in "pid net mnt uts ipc user cgroup time".split()
+                for kind in ["pid", "net", "mnt", "uts", "ipc", "user", "cgroup", "time"]
             },
             "id_map": {kind: "0 1000 1; 1 100000 65536" if rootless else "0 0 4294967295" for kind in ("uid", "gid")},
             "path": {
@@ -159,11 +207,18 @@ def isolation(name):
                 for path in ("/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware")
             }
             | {path: "read-only" for path in ("/proc/sys", "/proc/bus", "/proc/irq")},
-            "device": {f"/dev/{device}": f"c 1:{number} 666" for device, number in (("null", 3), ("zero", 5), ("full", 7))},
+            "device": {
+                f"/dev/{device}": f"c 1:{number} 666" for device, number in (("null", 3), ("zero", 5), ("full", 7))
+            },
             "mount": {"/proc": "proc nosuid,nodev,noexec", "/dev/shm": "tmpfs nosuid,nodev,noexec,size=64000k"},
             "sysctl": {"net.ipv4.ip_unprivileged_port_start": "0" if name.startswith("docker") else "1024"},
             "lsm": {"label": "docker-default (enforce)" if name.startswith("docker") else "none"},
-            "cgroup": {"view": "/", "memory.max": "max", "pids.max": "2048" if name.startswith("podman") else "max", "writable": "no"},
+            "cgroup": {
+                "view": "/",
+                "memory.max": "max",
+                "pids.max": "2048" if name.startswith("podman") else "max",
+                "writable": "no",
+            },
             "rlimit": {"nofile": "1048576:1048576" if name.startswith("docker") else "1024:1024"},
             "environment": {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
             "host": {"uid": "100000" if rootless else "0", "oom_score_adj": "0"},
@@ -175,7 +230,9 @@ def components(name):
     engine, _plus, runtime = name.partition("+")
     engine = engine.partition("-")[0]
     kind = ENGINES[name][0]
-    runtime = runtime or (engine if kind in ("runtime", "library") else {"podman": "crun", "lxc": "liblxc"}.get(engine, "runc"))
+    runtime = runtime or (
+        engine if kind in ("runtime", "library") else {"podman": "crun", "lxc": "liblxc"}.get(engine, "runc")
+    )
     result = []
     for number, (role, program, socket, unit) in enumerate(LAYERS[kind]):
         if engine == "containerd" and role == "daemon":
@@ -236,7 +293,15 @@ def info(name, available):
             "desktop": False,
         },
         "disk_usage": {"images": usage, "containers": usage, "volumes": usage, "build_cache": None},
-        "service": {"unit": name + ".service", "load": "loaded", "active": "active", "enabled": "enabled", "main_pid": 900, "memory_bytes": 80 << 20, "since": None},
+        "service": {
+            "unit": name + ".service",
+            "load": "loaded",
+            "active": "active",
+            "enabled": "enabled",
+            "main_pid": 900,
+            "memory_bytes": 80 << 20,
+            "since": None,
+        },
         "sockets": [{"path": f"/run/{name}.sock", "mode": "0660", "owner": "root", "group": name, "listening": True}],
         "components": [],
         "objects": {"containers": [], "images": [], "networks": [], "volumes": []},
@@ -307,7 +372,9 @@ def variant(original, number, total):
     noise = random.Random(number)
     result = copy.deepcopy(original)
     result["host"] = f"host{number:0{len(str(total))}d}"
-    result["environment"]["boot_id"] = f"00000000-0000-4000-8000-{number // 2 if number % 10 < 2 else number + total:012d}"
+    result["environment"]["boot_id"] = (
+        f"00000000-0000-4000-8000-{number // 2 if number % 10 < 2 else number + total:012d}"
+    )
     result["plan"]["profile"] = "synthetic, from " + original["host"]
     if number % 10 < 2 and total > 10:
         result["machine"] = {"shared_with": [f"host{number ^ 1:0{len(str(total))}d}"], "measured_alone": True}
@@ -322,7 +389,9 @@ def variant(original, number, total):
         for found in engine["benchmarks"].values():
             for measured in found["measures"].values():
                 times = {"ns": own, "bytes": 1, "bytes_per_s": 1 / own, "per_s": 1 / own}[measured["unit"]]
-                measured["values"] = [round(value * times * noise.uniform(0.9, 1.12), 3) for value in measured["values"]]
+                measured["values"] = [
+                    round(value * times * noise.uniform(0.9, 1.12), 3) for value in measured["values"]
+                ]
     return result
 
 

@@ -12,8 +12,8 @@ module: comparison_report
 short_description: Write one report of the results of all hosts, and of earlier runs
 version_added: 0.1.0
 description:
-  - Renders the results of M(ocilab.hosts.engine_benchmark) as one HTML file, in English and Korean. The file needs no network;
-    without scripts it lacks the pages of single hosts, and sorting and filtering.
+  - Renders the results of M(ocilab.hosts.engine_benchmark) as one HTML file, in English and Korean.
+  - The file needs no network. Without scripts it lacks the pages of single hosts, and sorting and filtering.
   - Beside it stand the same name with C(.md), a short form, and C(results.csv), with the medians of all hosts.
   - The same results give the same files.
   - It runs on the controller, whatever host the task is for.
@@ -63,7 +63,9 @@ files:
   type: list
   elements: str
 summary:
-  description: A row for each host and engine, with the medians of the cases, times in milliseconds also, and the ratio to the reference.
+  description:
+    - A row for each host and engine, with the medians of the cases and the ratio to the reference.
+    - Times stand there in milliseconds, too.
   returned: always
   type: list
   elements: dict

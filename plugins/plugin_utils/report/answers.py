@@ -41,7 +41,11 @@ def fastest(fleet: Fleet) -> Answer:
     values = {"engine": first.engine, "figure": units.figure(first.median, "ns")}
     if len(rows) == 1:
         return Answer("start", first.engine, values["figure"], "start_one", values)
-    values |= {"last": last.engine, "last_figure": units.figure(last.median, "ns"), "times": units.ratio(last.median / first.median)}
+    values |= {
+        "last": last.engine,
+        "last_figure": units.figure(last.median, "ns"),
+        "times": units.ratio(last.median / first.median),
+    }
     level = _level(fleet, "run_true", rows)
     if level:
         values["level"] = ", ".join(level)
@@ -50,7 +54,12 @@ def fastest(fleet: Fleet) -> Answer:
     between = fleet.ratio_interval("run_true", first.engine, reference) if reference != first.engine else None
     if first.ratio is None or between is None:
         return Answer("start", first.engine, values["figure"], "start_fastest", values)
-    values |= {"ratio": units.ratio(first.ratio), "reference": reference, "low": units.ratio(between[0]), "high": units.ratio(between[1])}
+    values |= {
+        "ratio": units.ratio(first.ratio),
+        "reference": reference,
+        "low": units.ratio(between[0]),
+        "high": units.ratio(between[1]),
+    }
     return Answer("start", first.engine, values["figure"], "start_fastest_ratio", values)
 
 
@@ -80,7 +89,9 @@ def densest(fleet: Fleet) -> Answer:
         "last_count": _count(last.median),
         "size": fleet.headline("density").rpartition("_")[2],
     }
-    return Answer("density", first.engine, f"{values['figure']}", "density_most" if len(rows) > 1 else "density_one", values)
+    return Answer(
+        "density", first.engine, f"{values['figure']}", "density_most" if len(rows) > 1 else "density_one", values
+    )
 
 
 def _count(size: float) -> str:

@@ -75,7 +75,7 @@ def axis(values: Floats, unit: str) -> Axis:
 
 @dataclass
 class Line:
-    """An engine in a distribution: the figures in the axis's unit; places in percent; dots as (percent, pixels down)."""
+    """An engine in a distribution: figures in the axis's unit, places in percent, dots as (percent, pixels down)."""
 
     name: str
     hollow: bool

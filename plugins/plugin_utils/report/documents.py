@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
-"""Documents of results (docs/results.schema.json), read, checked, and made small: a fleet of them has to fit in memory."""
+"""Documents of results (docs/results.schema.json), read, checked, and made small: a fleet is to fit in memory."""
 
 from __future__ import annotations
 
@@ -84,7 +84,10 @@ class Run:
     @property
     def time(self) -> str:
         """When its first host was measured."""
-        return min([host.environment["time"] for host in self.hosts] + [item.time for item in self.unreached if item.time], default="")
+        return min(
+            [host.environment["time"] for host in self.hosts] + [item.time for item in self.unreached if item.time],
+            default="",
+        )
 
 
 def load(results_dir: str) -> Run:
@@ -103,9 +106,7 @@ def load(results_dir: str) -> Run:
             else:
                 run.hosts.append(_host(document, shared))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise BadResults(
-                f"{path}: {_reason(error)}; docs/results.schema.json says what it must hold"
-            ) from None
+            raise BadResults(f"{path}: {_reason(error)}; docs/results.schema.json says what it must hold") from None
     return run
 
 

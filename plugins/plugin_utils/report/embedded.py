@@ -76,7 +76,13 @@ def _table(fleet: Fleet, columns: list[tuple[str, str]], scales: list[tuple[floa
     """Medians by host, engine and column, in the column's unit."""
     stacked = np.stack(
         [
-            np.stack([fleet.column(fleet.medians, (engine, case, measure)) / scale[0] for (case, measure), scale in zip(columns, scales)], axis=1)
+            np.stack(
+                [
+                    fleet.column(fleet.medians, (engine, case, measure)) / scale[0]
+                    for (case, measure), scale in zip(columns, scales)
+                ],
+                axis=1,
+            )
             for engine in fleet.engines
         ],
         axis=1,

@@ -121,9 +121,7 @@ class Fleet:
         if not wanted.endswith("_"):
             return wanted
         reached = {
-            measure: sum(
-                int((self.column(self.counts, (engine, case, measure)) > 0).sum()) for engine in self.engines
-            )
+            measure: sum(int((self.column(self.counts, (engine, case, measure)) > 0).sum()) for engine in self.engines)
             for measure in self.measures(case)
             if measure.startswith(wanted)
         }
@@ -221,5 +219,3 @@ def _divided(above: Floats, below: Floats) -> Floats:
 def commands(rows: list[Measured], fleet: Fleet) -> list[Measured]:
     """The rows without library calls, which are no command to compare with."""
     return [row for row in rows if fleet.engine(row.engine)["kind"] != "library"]
-
-

@@ -78,7 +78,9 @@ def infos(fleet: Fleet) -> list[Info]:
 def _info(fleet: Fleet, name: str) -> Info:
     here = [(host, host.engines[name]) for host in fleet.hosts if name in host.engines]
     measured = [engine for _host, engine in here if engine["available"]]
-    told = [host.info.get(name) or host.info.get(engine["engine"]) or {} for host, engine in here if engine["available"]]
+    told = [
+        host.info.get(name) or host.info.get(engine["engine"]) or {} for host, engine in here if engine["available"]
+    ]
     services = [found["service"] for found in told if found.get("service")]
     return Info(
         name,

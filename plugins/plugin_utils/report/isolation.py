@@ -12,14 +12,28 @@ from dataclasses import dataclass
 from .fleet import Fleet
 
 BASE = "labrun"  # that the others are compared to; where it is absent, the first engine
-TOPICS = (
-    "capability seccomp syscall process namespace id_map path device mount sysctl lsm cgroup rlimit environment host"
-).split()
+TOPICS = [
+    "capability",
+    "seccomp",
+    "syscall",
+    "process",
+    "namespace",
+    "id_map",
+    "path",
+    "device",
+    "mount",
+    "sysctl",
+    "lsm",
+    "cgroup",
+    "rlimit",
+    "environment",
+    "host",
+]
 
 
 @dataclass
 class Cell:
-    """What most hosts found; others: on how many hosts it was something else; shut: whether a door is, None for no door."""
+    """What most hosts found; others: how many found something else; shut: whether a door is, None for no door."""
 
     value: str
     others: int
@@ -84,7 +98,7 @@ def matrix(fleet: Fleet) -> Matrix:
 
 
 def _counted(fleet: Fleet, engine: str) -> tuple[dict[tuple[str, str], Counter[str]], str]:
-    """(topic, item) -> how many hosts found what. Equal documents are one object: they are counted once, and weighed."""
+    """(topic, item) -> how many hosts found what. Equal documents are one object, counted once and weighed."""
     weights: dict[int, int] = defaultdict(int)
     documents = {}
     for host in fleet.hosts:

@@ -21,7 +21,16 @@ from .statistics import Floats
 
 _HOST = (3.5, 1.2)  # robust z-score and factor from which a host as a whole is one
 _ENGINE = (5.0, 1.5)  # the same of one engine on a host
-_FIELDS = ("cgroup_mode", "storage", "cpu_model", "cpu_count", "cpu_governor", "virtualization", "kernel", "distribution")
+_FIELDS = (
+    "cgroup_mode",
+    "storage",
+    "cpu_model",
+    "cpu_count",
+    "cpu_governor",
+    "virtualization",
+    "kernel",
+    "distribution",
+)
 _BUSY = 0.7  # load by the processor, from which a host counts as busy
 
 
@@ -54,7 +63,10 @@ def outliers(fleet: Fleet) -> list[Outlier]:
     odd_engines = _far(by_engine / whole[:, None], *_ENGINE)
     traits = [_traits(host) for host in fleet.hosts]
     telling = _telling(traits, odd | odd_engines.any(axis=1))
-    result = [Outlier(fleet.hosts[row].name, "", float(whole[row]), _reasons(traits[row], telling)) for row in np.nonzero(odd)[0]]
+    result = [
+        Outlier(fleet.hosts[row].name, "", float(whole[row]), _reasons(traits[row], telling))
+        for row in np.nonzero(odd)[0]
+    ]
     for row, column in zip(*np.nonzero(odd_engines)):
         name = fleet.engines[column]
         reasons = _engine_reasons(fleet, int(row), name) + _reasons(traits[row], telling)
@@ -94,13 +106,16 @@ def _traits(host: Host) -> dict[str, str]:
 
 
 def _telling(traits: list[dict[str, str]], odd: np.ndarray) -> dict[str, tuple[str, dict[str, float]]]:
-    """Trait -> (its usual value, unusual value -> what part of its hosts are outliers), where that is a half or more."""
+    """Trait -> (its usual value, unusual value -> what part of its hosts are outliers), where that is half or more."""
     result: dict[str, tuple[str, dict[str, float]]] = {}
     for name in traits[0]:
         counts = Counter(_kind(name, found[name]) for found in traits)
         ill = Counter(_kind(name, found[name]) for found, is_odd in zip(traits, odd) if is_odd)
         usual = counts.most_common(1)[0][0]
-        result[name] = (usual, {value: ill[value] / counts[value] for value in ill if value != usual and ill[value] * 2 >= counts[value]})
+        result[name] = (
+            usual,
+            {value: ill[value] / counts[value] for value in ill if value != usual and ill[value] * 2 >= counts[value]},
+        )
     return result
 
 

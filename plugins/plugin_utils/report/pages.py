@@ -73,6 +73,5 @@ def write(path: str, text: str, check_mode: bool, diff: bool) -> dict[str, objec
 def write_all(texts: dict[str, str], check_mode: bool, diff: bool) -> dict[str, object]:
     """Replace the files that differ; changed of all of them. The diff is that of Markdown, which people can read."""
     results = [write(path, text, check_mode, diff and path.endswith(".md")) for path, text in texts.items()]
-    return {"changed": any(found["changed"] for found in results)} | {
-        "diff": found["diff"] for found in results if "diff" in found
-    }
+    changed = {"changed": any(found["changed"] for found in results)}
+    return next(({"diff": found["diff"]} for found in results if "diff" in found), {}) | changed

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
@@ -31,11 +32,38 @@ _DOORS = {
     "lsm": "#9aa5b0",
     "cgroup": "#b5a642",
 }
-_SECTIONS = "overview start density isolation layers cases hosts runs matrix engines method".split()
-_SCRIPT_TEXTS = (
-    "shown heat_about engine median ratio interval lower higher log_axis dots_samples host_choose host_page engines failures "
-    "no_failures left_out machines_shared"
-).split()
+_SECTIONS = [
+    "overview",
+    "start",
+    "density",
+    "isolation",
+    "layers",
+    "cases",
+    "hosts",
+    "runs",
+    "matrix",
+    "engines",
+    "method",
+]
+_SCRIPT_TEXTS = [
+    "shown",
+    "heat_about",
+    "engine",
+    "median",
+    "ratio",
+    "interval",
+    "lower",
+    "higher",
+    "log_axis",
+    "dots_samples",
+    "host_choose",
+    "host_page",
+    "engines",
+    "failures",
+    "no_failures",
+    "left_out",
+    "machines_shared",
+]
 
 
 def html(fleets: list[Fleet], results_href: str, markdown_href: str) -> str:
@@ -47,7 +75,11 @@ def html(fleets: list[Fleet], results_href: str, markdown_href: str) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     environment.globals.update(_helpers(environment.globals["say"]))
     environment.filters["groupby_kept"] = _groupby_kept
-    spoken = {key: found for key, found in texts.items() if key in _SCRIPT_TEXTS or key.startswith(("case_", "reason_", "environment_"))}
+    spoken = {
+        key: found
+        for key, found in texts.items()
+        if key in _SCRIPT_TEXTS or key.startswith(("case_", "reason_", "environment_"))
+    }
     return environment.get_template("report.html.j2").render(
         fleet=fleet,
         script=Markup(script),
@@ -71,10 +103,14 @@ def _content(fleets: list[Fleet], say: Any) -> dict[str, Any]:
         "answers": answers.answers(fleet, matrix, chains),
         "cases": cases,
         "several": len(fleet.hosts) > 1,
-        "measured_engines": sum(any(host.engines.get(name, {}).get("available") for host in fleet.hosts) for name in fleet.engines),
+        "measured_engines": sum(
+            any(host.engines.get(name, {}).get("available") for host in fleet.hosts) for name in fleet.engines
+        ),
         "date": fleet.run.time[:10],
         "isolation": matrix,
-        "doors": {topic: colour for topic, colour in _DOORS.items() if any(topic in score.topics for score in matrix.scores)},
+        "doors": {
+            topic: colour for topic, colour in _DOORS.items() if any(topic in score.topics for score in matrix.scores)
+        },
         "most_doors": max([score.tried for score in matrix.scores], default=1) or 1,
         "why": pages.texts_if_any("isolation.yml"),
         "layers": chains,
@@ -110,7 +146,9 @@ def _helpers(say: Any) -> dict[str, Any]:
         return say("measure_sized", part=say("measure_" + name), size=size)
 
     def spoken(text: dict[str, str]) -> Markup:
-        return Markup("").join(Markup('<span lang="{}">{}</span>').format(lang, words.strip()) for lang, words in text.items())
+        return Markup("").join(
+            Markup('<span lang="{}">{}</span>').format(lang, words.strip()) for lang, words in text.items()
+        )
 
     return {
         "family": _family,
@@ -151,7 +189,7 @@ def _heat_rows(fleet: Fleet, odd: set[str]) -> Markup:
 
 
 def _heat_cell(ratio: float, better: str) -> str:
-    if ratio != ratio:
+    if math.isnan(ratio):
         return "<td></td>"
     shade = charts.heat(ratio, better)
     return f'<td class="s{"m" if shade < 0 else ""}{abs(shade)}">{units.ratio(ratio)}</td>'

@@ -20,7 +20,7 @@ from .statistics import Floats
 class Change:
     """An engine in a case over the runs, oldest first; None where a run has no figure of it.
 
-    ratio: of the newest to the run before, over the hosts of both, with its 95 % interval or None where samples are few.
+    ratio: of the newest to the run before, over the hosts of both, with its 95 % interval; None where samples are few.
     verdict: better, worse, level, or unknown.
     """
 
@@ -39,9 +39,7 @@ def in_order(fleets: list[Fleet]) -> list[Fleet]:
 def changes(fleets: list[Fleet]) -> dict[str, list[Change]]:
     """Case -> its engines, of at least two runs in order of time."""
     last = fleets[-1]
-    return {
-        case: [_change(fleets, case, row.engine) for row in last.measured[case]] for case in last.cases
-    }
+    return {case: [_change(fleets, case, row.engine) for row in last.measured[case]] for case in last.cases}
 
 
 def _change(fleets: list[Fleet], case: str, engine: str) -> Change:
@@ -60,9 +58,15 @@ def _verdict(case: str, interval: tuple[float, float] | None) -> str:
     return "better" if (interval[1] < 1) == (catalogue.CASES[case].better == "lower") else "worse"
 
 
-def _compared(before: Fleet, after: Fleet, key: tuple[str, str, str]) -> tuple[float | None, tuple[float, float] | None]:
+def _compared(
+    before: Fleet, after: Fleet, key: tuple[str, str, str]
+) -> tuple[float | None, tuple[float, float] | None]:
     rows = {host.name: row for row, host in enumerate(before.hosts)}
-    pairs = [(before.samples(rows[host.name], key), after.samples(row, key)) for row, host in enumerate(after.hosts) if host.name in rows]
+    pairs = [
+        (before.samples(rows[host.name], key), after.samples(row, key))
+        for row, host in enumerate(after.hosts)
+        if host.name in rows
+    ]
     pairs = [(old, new) for old, new in pairs if len(old) and len(new) and np.median(old) > 0]
     if not pairs:
         return None, None

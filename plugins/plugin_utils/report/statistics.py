@@ -86,7 +86,7 @@ def median_interval(values: Floats) -> tuple[float, float] | None:
 def deviations(table: Floats) -> tuple[Floats, Floats]:
     """(robust z-scores of the logarithms, spread as a factor) of each column of positive values, NaN where none.
 
-    The median absolute deviation is deaf to outliers. The spread is exp(sigma): 1.1 says that hosts differ by about 10 %.
+    The median absolute deviation is deaf to outliers. The spread is exp(sigma): 1.1 says that hosts differ by 10 %.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(np.where(table > 0, table, np.nan))

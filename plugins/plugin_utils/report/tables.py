@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,22 @@ from . import answers, inventory, isolation, outliers, pages, statistics, units
 from .fleet import Fleet
 
 _SHORT = 10  # hosts, beyond which lines are of engines over all hosts
-_COLUMNS = ["host", "engine", "case", "measure", "unit", "samples", "median", "p95", "reference", "ratio", "ratio_low", "ratio_high", "failures", "left_out"]
+_COLUMNS = [
+    "host",
+    "engine",
+    "case",
+    "measure",
+    "unit",
+    "samples",
+    "median",
+    "p95",
+    "reference",
+    "ratio",
+    "ratio_low",
+    "ratio_high",
+    "failures",
+    "left_out",
+]
 
 
 def markdown(fleet: Fleet) -> str:
@@ -27,7 +43,12 @@ def markdown(fleet: Fleet) -> str:
     lines += ["**%s**" % texts["synthetic"], ""] if fleet.synthetic else []
     lines += [_lead(fleet, texts), ""]
     for answer in found:
-        lines += ["## " + texts["question_" + answer.question], "", _escaped(texts[answer.key].format(**answer.values)), ""]
+        lines += [
+            "## " + texts["question_" + answer.question],
+            "",
+            _escaped(texts[answer.key].format(**answer.values)),
+            "",
+        ]
     lines += _medians(fleet, texts) + _unusual(fleet, texts)
     lines += [f"- {item.name}: {_escaped(item.why)}" for item in fleet.unreached]
     return "\n".join(lines).rstrip() + "\n"
@@ -44,7 +65,12 @@ def _medians(fleet: Fleet, texts: dict[str, str]) -> list[str]:
     lines = []
     for case, rows in fleet.measured.items():
         reference, unit = fleet.references[case], fleet.units[case, fleet.headline(case)]
-        lines += ["## " + texts["case_" + case], "", f"| engine | median | to {reference or '–'} | hosts |", "|---|---:|---:|---:|"]
+        lines += [
+            "## " + texts["case_" + case],
+            "",
+            f"| engine | median | to {reference or '–'} | hosts |",
+            "|---|---:|---:|---:|",
+        ]
         for row in rows:
             ratio = units.ratio(row.ratio) if row.ratio is not None else "–"
             lines.append(f"| {_escaped(row.engine)} | {units.figure(row.median, unit)} | {ratio} | {row.hosts} |")
@@ -56,8 +82,12 @@ def _unusual(fleet: Fleet, texts: dict[str, str]) -> list[str]:
     odd = outliers.outliers(fleet)
     lines = ["## " + texts["outliers"], ""] if odd else []
     for found in odd[:40]:
-        reasons = "; ".join(f"{texts['reason_' + reason.field]} {reason.value} (most: {reason.usual})" for reason in found.reasons)
-        lines.append(_escaped(f"- {found.host} {found.engine}: ×{units.ratio(found.factor)}, {reasons or texts['reason_none']}"))
+        reasons = "; ".join(
+            f"{texts['reason_' + reason.field]} {reason.value} (most: {reason.usual})" for reason in found.reasons
+        )
+        lines.append(
+            _escaped(f"- {found.host} {found.engine}: ×{units.ratio(found.factor)}, {reasons or texts['reason_none']}")
+        )
     lines += [""] if odd else []
     return lines + (["## " + texts["unreached_hosts"], ""] if fleet.unreached else [])
 
@@ -91,10 +121,12 @@ def comma_separated(fleet: Fleet) -> str:
             ratio = ratios[engine, case][number] if measure == fleet.headline(case) else [float("nan")] * 3
             row = [_plain(host.name), _plain(engine), case, measure, fleet.units[case, measure], counts[number][column]]
             row += [f"{medians[number][column]:.6g}", f"{p95s[number][column]:.6g}", fleet.references[case]]
-            row += ["" if value != value else f"{value:.4g}" for value in ratio]
+            row += ["" if math.isnan(value) else f"{value:.4g}" for value in ratio]
             writer.writerow([*row, failures.get((host.name, engine, case), 0), ""])
         writer.writerows(_without(host, failures))
-    writer.writerows([_plain(item.name), "", "", "", "", 0, "", "", "", "", "", "", 0, _plain(item.why)] for item in fleet.unreached)
+    writer.writerows(
+        [_plain(item.name), "", "", "", "", 0, "", "", "", "", "", "", 0, _plain(item.why)] for item in fleet.unreached
+    )
     return output.getvalue()
 
 
@@ -110,7 +142,10 @@ def _without(host: Any, failures: dict[tuple[str, str, str], int]) -> list[list[
     for (name, engine, case), count in failures.items():
         if name == host.name and (engine, case) not in have and (engine, case) not in host.left_out:
             lines.append((engine, case, count, ""))
-    return [[_plain(host.name), _plain(engine), case, "", "", 0, "", "", "", "", "", "", count, _plain(why)] for engine, case, count, why in lines]
+    return [
+        [_plain(host.name), _plain(engine), case, "", "", 0, "", "", "", "", "", "", count, _plain(why)]
+        for engine, case, count, why in lines
+    ]
 
 
 def _plain(text: str) -> str:
@@ -134,8 +169,12 @@ def summary(fleet: Fleet) -> list[dict[str, Any]]:
                     "engine": name,
                     "version": engine["version"] or "",
                     "medians": medians,
-                    "medians_ms": {case: round(value / 1e6, 2) for case, value in medians.items() if fleet.units[case, fleet.headline(case)] == "ns"},
-                    "ratio": round(ratio, 2) if ratio == ratio else None,
+                    "medians_ms": {
+                        case: round(value / 1e6, 2)
+                        for case, value in medians.items()
+                        if fleet.units[case, fleet.headline(case)] == "ns"
+                    },
+                    "ratio": round(ratio, 2) if not math.isnan(ratio) else None,
                     "reference": fleet.references.get("run_true", ""),
                     "failures": len(failed.get(name, [])),
                     "first_failure": failed.get(name, [""])[0],
@@ -155,7 +194,10 @@ def _headlines(fleet: Fleet, row: int, engine: str) -> dict[str, float]:
 
 
 def _ratio(fleet: Fleet, row: int, engine: str) -> float:
-    return next((float(found.ratios[row]) for found in fleet.measured.get("run_true", []) if found.engine == engine), float("nan"))
+    return next(
+        (float(found.ratios[row]) for found in fleet.measured.get("run_true", []) if found.engine == engine),
+        float("nan"),
+    )
 
 
 def table(fleet: Fleet) -> list[str]:
@@ -167,11 +209,23 @@ def table(fleet: Fleet) -> list[str]:
         rows = [row for row in summary_of(fleet, host.name)]
         reference = fleet.references.get("run_true", "") or "-"
         head = ["engine", "version", "run ms", f"to {reference}", "failures"]
-        cells = [[row["engine"], row["version"], _text(row["medians_ms"].get("run_true")), _text(row["ratio"]), str(row["failures"])] for row in rows if not row["unavailable_reason"]]
+        cells = [
+            [
+                row["engine"],
+                row["version"],
+                _text(row["medians_ms"].get("run_true")),
+                _text(row["ratio"]),
+                str(row["failures"]),
+            ]
+            for row in rows
+            if not row["unavailable_reason"]
+        ]
         lines.append(f"{host.name}: {host.environment.get('distribution')}, kernel {host.environment.get('kernel')}")
         lines += _aligned([head, *cells])
         lines += [f"  {row['engine']} failed, first by: {row['first_failure']}" for row in rows if row["failures"]]
-        lines += [f"  {row['engine']} left out: {row['unavailable_reason']}" for row in rows if row["unavailable_reason"]]
+        lines += [
+            f"  {row['engine']} left out: {row['unavailable_reason']}" for row in rows if row["unavailable_reason"]
+        ]
     return lines + [f"{item.name} not reached: {item.why}" for item in fleet.unreached]
 
 
@@ -185,7 +239,15 @@ def _over_all(fleet: Fleet) -> list[list[str]]:
     cells = [["engine", "run ms", f"to {reference}", "spread", "hosts"]]
     for row in fleet.measured.get("run_true", []):
         spread = float(statistics.deviations(row.medians[:, None])[1][0])
-        cells.append([row.engine, _text(round(row.median / 1e6, 2)), _text(row.ratio and round(row.ratio, 2)), f"{100 * (spread - 1):.0f} %", str(row.hosts)])
+        cells.append(
+            [
+                row.engine,
+                _text(round(row.median / 1e6, 2)),
+                _text(row.ratio and round(row.ratio, 2)),
+                f"{100 * (spread - 1):.0f} %",
+                str(row.hosts),
+            ]
+        )
     return cells
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -88,7 +89,7 @@ def _figures(fleet: Fleet, name: str, row: Measured, axis: charts.Axis, failures
     spread = ""
     if row.hosts >= statistics.ENOUGH:
         factor = float(statistics.deviations(row.medians[:, None])[1][0])
-        spread = f"± {100 * (factor - 1):.0f} %" if factor == factor else ""
+        spread = f"± {100 * (factor - 1):.0f} %" if not math.isnan(factor) else ""
     return Figures(
         engine=row.engine,
         library=fleet.engine(row.engine)["kind"] == "library",
