@@ -5,7 +5,7 @@
 
     python tests/fleet_documents.py HOST.json FOLDER 1000
 
-writes 1,000 documents like HOST.json into FOLDER. Their plan's profile says that they are synthetic; so does the report.
+writes 1,000 documents like HOST.json into FOLDER. Their plan's profile, and so the report, calls them synthetic.
 """
 
 from __future__ import annotations
