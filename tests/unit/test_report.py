@@ -379,7 +379,7 @@ def test_an_engine_that_is_malformed_is_one_clear_line(tmp_path):
 
 
 def test_an_empty_folder_is_told(tmp_path):
-    with pytest.raises(documents.BadResults, match="there is no HOST.json"):
+    with pytest.raises(documents.BadResults, match=r"there is no HOST\.json"):
         documents.load(str(tmp_path))
 
 

@@ -74,6 +74,8 @@ def _rounded(table: Floats) -> list[Any]:
 
 def _table(fleet: Fleet, columns: list[tuple[str, str]], scales: list[tuple[float, str]]) -> list[Any]:
     """Medians by host, engine and column, in the column's unit."""
+    if not columns:
+        return [[[] for _engine in fleet.engines] for _host in fleet.hosts]
     stacked = np.stack(
         [
             np.stack(
@@ -92,6 +94,8 @@ def _table(fleet: Fleet, columns: list[tuple[str, str]], scales: list[tuple[floa
 
 def _ratios(fleet: Fleet) -> list[Any]:
     """Ratio and the ends of its interval, by host, engine and case."""
+    if not fleet.cases:
+        return [[[] for _engine in fleet.engines] for _host in fleet.hosts]
     empty = np.full((len(fleet.hosts), 3), np.nan)
     by_case = []
     for case in fleet.cases:
