@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import units
+from . import statistics, units
 from .fleet import Fleet, Measured
 from .statistics import Floats
 
@@ -151,7 +151,7 @@ def stack(fleet: Fleet, case: str, parts: list[str], suffix: str = "") -> Stack 
     rows = []
     for row in fleet.measured.get(case, []):
         columns = [fleet.column(fleet.medians, (row.engine, case, part + suffix)) for part in parts]
-        values = [float(np.nanmedian(column)) if (~np.isnan(column)).any() else 0.0 for column in columns]
+        values = [statistics.middle(column) if (~np.isnan(column)).any() else 0.0 for column in columns]
         if sum(values) > 0:
             rows.append((row.engine, values))
     if not rows:

@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,17 +100,34 @@ def load(results_dir: str) -> Run:
         raise BadResults(f"{results_dir}: there is no HOST.json in it; run the playbook ocilab.hosts.compare first")
     run = Run(results_dir, [], [])
     shared: dict[str, Any] = {}
-    for path in paths:
-        document = _read(path)
-        try:
-            if "unreachable" in document:
-                why, time = document["unreachable"], document.get("time", "")
-                run.unreached.append(Unreached(_typed(document, "host", str), str(why), str(time)))
-            else:
-                run.hosts.append(_host(document, shared))
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise BadResults(f"{path}: {_reason(error)}; docs/results.schema.json says what it must hold") from None
+    with _no_collector():
+        for path in paths:
+            _add(run, path, shared)
     return run
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """Documents hold no cycles, and the collector would look through all of them again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _add(run: Run, path: Path, shared: dict[str, Any]) -> None:
+    document = _read(path)
+    try:
+        if "unreachable" in document:
+            why, time = document["unreachable"], document.get("time", "")
+            run.unreached.append(Unreached(_typed(document, "host", str), str(why), str(time)))
+        else:
+            run.hosts.append(_host(document, shared))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise BadResults(f"{path}: {_reason(error)}; docs/results.schema.json says what it must hold") from None
 
 
 def _read(path: Path) -> dict[str, Any]:

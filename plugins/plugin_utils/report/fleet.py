@@ -40,12 +40,12 @@ class Measured:
     @property
     def median(self) -> float:
         """The median of the hosts' medians."""
-        return float(np.nanmedian(self.medians))
+        return statistics.middle(self.medians)
 
     @property
     def ratio(self) -> float | None:
         """The median of the hosts' ratios; None where no host has one."""
-        return float(np.nanmedian(self.ratios)) if (~np.isnan(self.ratios)).any() else None
+        return statistics.middle(self.ratios) if (~np.isnan(self.ratios)).any() else None
 
 
 class Fleet:
@@ -68,6 +68,7 @@ class Fleet:
         self.p95s = np.full(shape, np.nan)
         self._starts = np.zeros(shape, np.intp)
         self._values = np.concatenate([np.frombuffer(host.values) for host in run.hosts] or [np.zeros(0)])
+        self._ratio_intervals: dict[tuple[str, str, str], tuple[float, float] | None] = {}
         self._place()
         self._work_out()
         self.cases = [name for name in catalogue.CASES if any(key[1] == name for key in self.keys)]
@@ -182,6 +183,12 @@ class Fleet:
 
     def ratio_interval(self, case: str, engine: str, other: str) -> tuple[float, float] | None:
         """The 95 % interval of an engine's headline to another's: over hosts, or of few hosts over their samples."""
+        question = case, engine, other
+        if question not in self._ratio_intervals:
+            self._ratio_intervals[question] = self._ratio_interval(case, engine, other)
+        return self._ratio_intervals[question]
+
+    def _ratio_interval(self, case: str, engine: str, other: str) -> tuple[float, float] | None:
         measure = self.headline(case)
         key, base = (engine, case, measure), (other, case, measure)
         if key not in self.keys or base not in self.keys:

@@ -58,7 +58,7 @@ def outliers(fleet: Fleet) -> list[Outlier]:
     if len(fleet.hosts) < statistics.ENOUGH or not fleet.cases:
         return []
     by_engine = np.stack([_cost(fleet, engine) for engine in fleet.engines], axis=1)
-    whole = np.array([np.exp(statistics.nanmedian(np.log(row)[:, None])[0]) for row in by_engine])
+    whole = np.exp(statistics.nanmedian(np.log(by_engine).T))
     odd = _far(whole[:, None], *_HOST)[:, 0]
     odd_engines = _far(by_engine / whole[:, None], *_ENGINE)
     traits = [_traits(host) for host in fleet.hosts]

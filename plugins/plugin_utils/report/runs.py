@@ -45,7 +45,7 @@ def changes(fleets: list[Fleet]) -> dict[str, list[Change]]:
 def _change(fleets: list[Fleet], case: str, engine: str) -> Change:
     key = (engine, case, fleets[-1].headline(case))
     columns = [fleet.column(fleet.medians, key) for fleet in fleets]
-    medians = [float(np.nanmedian(column)) if (~np.isnan(column)).any() else None for column in columns]
+    medians = [statistics.middle(column) if (~np.isnan(column)).any() else None for column in columns]
     ratio, interval = _compared(fleets[-2], fleets[-1], key)
     return Change(engine, medians, ratio, interval, _verdict(case, interval))
 

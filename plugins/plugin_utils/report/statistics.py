@@ -98,8 +98,19 @@ def deviations(table: Floats) -> tuple[Floats, Floats]:
 
 
 def nanmedian(table: Floats) -> Floats:
-    """The median of each column, without NaN; NaN of a column that holds nothing else, and no warning."""
-    result = np.full(table.shape[1], np.nan)
-    some = ~np.isnan(table).all(axis=0) if len(table) else np.zeros(table.shape[1], bool)
-    result[some] = np.nanmedian(table[:, some], axis=0)
-    return result
+    """The median of each column, without NaN; NaN of a column that holds nothing else.
+
+    As numpy's own, which takes a hundred times as long for small tables.
+    """
+    counts = (~np.isnan(table)).sum(axis=0)
+    if not len(table):
+        return np.full(table.shape[1], np.nan)
+    ordered, columns = np.sort(table, axis=0), np.arange(table.shape[1])  # NaN last
+    return (ordered[np.maximum(counts - 1, 0) // 2, columns] + ordered[counts // 2 % len(table), columns]) / np.where(
+        counts > 0, 2, np.nan
+    )
+
+
+def middle(values: Floats) -> float:
+    """The median of values, without NaN."""
+    return float(nanmedian(values[:, None])[0])

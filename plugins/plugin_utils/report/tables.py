@@ -9,11 +9,11 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections import Counter
 from typing import Any
 
-import numpy as np
-
 from . import answers, inventory, isolation, outliers, pages, statistics, units
+from .documents import Key
 from .fleet import Fleet
 
 _SHORT = 10  # hosts, beyond which lines are of engines over all hosts
@@ -104,33 +104,45 @@ def comma_separated(fleet: Fleet) -> str:
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\n")
     writer.writerow(_COLUMNS)
-    failures: dict[tuple[str, str, str], int] = {}
-    for host in fleet.hosts:
-        for engine, case, _index, _message in host.failures:
-            failures[host.name, engine, case] = failures.get((host.name, engine, case), 0) + 1
-    ratios = {
-        (row.engine, case): np.stack([row.ratios, row.lows, row.highs], axis=1).tolist()
-        for case, rows in fleet.measured.items()
-        for row in rows
-    }
+    failures = Counter(
+        (host.name, engine, case) for host in fleet.hosts for engine, case, _index, _message in host.failures
+    )
+    names = {key: _line([_plain(key[0]), *key[1:], fleet.units[key[1:]]]) for key in fleet.keys}
+    ratios = _ratio_texts(fleet)
     medians, p95s, counts = fleet.medians.tolist(), fleet.p95s.tolist(), fleet.counts.tolist()
     for number, host in enumerate(fleet.hosts):
+        name = _line([_plain(host.name)])
         for key in host.keys:
-            engine, case, measure = key
             column = fleet.keys[key]
-            ratio = ratios[engine, case][number] if measure == fleet.headline(case) else [float("nan")] * 3
-            row = [_plain(host.name), _plain(engine), case, measure, fleet.units[case, measure], counts[number][column]]
-            row += [f"{medians[number][column]:.6g}", f"{p95s[number][column]:.6g}", fleet.references[case]]
-            row += ["" if math.isnan(value) else f"{value:.4g}" for value in ratio]
-            writer.writerow([*row, failures.get((host.name, engine, case), 0), ""])
+            figures = f"{counts[number][column]},{medians[number][column]:.6g},{p95s[number][column]:.6g}"
+            ratio = ratios[key][number] if key in ratios else ",,"
+            failed = failures[host.name, key[0], key[1]]
+            output.write(f"{name},{names[key]},{figures},{fleet.references[key[1]]},{ratio},{failed},\n")
         writer.writerows(_without(host, failures))
-    writer.writerows(
-        [_plain(item.name), "", "", "", "", 0, "", "", "", "", "", "", 0, _plain(item.why)] for item in fleet.unreached
-    )
+    for item in fleet.unreached:
+        writer.writerow([_plain(item.name), "", "", "", "", 0, "", "", "", "", "", "", 0, _plain(item.why)])
     return output.getvalue()
 
 
-def _without(host: Any, failures: dict[tuple[str, str, str], int]) -> list[list[Any]]:
+def _line(words: list[str]) -> str:
+    """Words as they stand in CSV."""
+    output = io.StringIO()
+    csv.writer(output, lineterminator="").writerow(words)
+    return output.getvalue()
+
+
+def _ratio_texts(fleet: Fleet) -> dict[Key, list[str]]:
+    """Of each headline the ratio and its interval on each host, as CSV."""
+    result = {}
+    for case, rows in fleet.measured.items():
+        for row in rows:
+            table = zip(row.ratios.tolist(), row.lows.tolist(), row.highs.tolist())
+            texts = [",".join("" if math.isnan(value) else f"{value:.4g}" for value in values) for values in table]
+            result[row.engine, case, fleet.headline(case)] = texts
+    return result
+
+
+def _without(host: Any, failures: Counter[tuple[str, str, str]]) -> list[list[Any]]:
     """Lines of what has no samples: engines that are not there, cases that were left out or failed."""
     lines = []
     have = {key[:2] for key in host.keys}
@@ -138,7 +150,7 @@ def _without(host: Any, failures: dict[tuple[str, str, str], int]) -> list[list[
         if not described["available"]:
             lines.append((engine, "", 0, described["unavailable_reason"] or ""))
     for (engine, case), why in host.left_out.items():
-        lines.append((engine, case, failures.get((host.name, engine, case), 0), why))
+        lines.append((engine, case, failures[host.name, engine, case], why))
     for (name, engine, case), count in failures.items():
         if name == host.name and (engine, case) not in have and (engine, case) not in host.left_out:
             lines.append((engine, case, count, ""))
@@ -204,34 +216,26 @@ def table(fleet: Fleet) -> list[str]:
     """The summary as lines of aligned text: of each host, or of many hosts over all."""
     lines = []
     if len(fleet.hosts) > _SHORT:
-        lines += [f"{len(fleet.hosts)} hosts"] + _aligned(_over_all(fleet))
-    for host in fleet.hosts if len(fleet.hosts) <= _SHORT else []:
-        rows = [row for row in summary_of(fleet, host.name)]
-        reference = fleet.references.get("run_true", "") or "-"
-        head = ["engine", "version", "run ms", f"to {reference}", "failures"]
-        cells = [
-            [
-                row["engine"],
-                row["version"],
-                _text(row["medians_ms"].get("run_true")),
-                _text(row["ratio"]),
-                str(row["failures"]),
-            ]
-            for row in rows
-            if not row["unavailable_reason"]
-        ]
-        lines.append(f"{host.name}: {host.environment.get('distribution')}, kernel {host.environment.get('kernel')}")
-        lines += _aligned([head, *cells])
-        lines += [f"  {row['engine']} failed, first by: {row['first_failure']}" for row in rows if row["failures"]]
-        lines += [
-            f"  {row['engine']} left out: {row['unavailable_reason']}" for row in rows if row["unavailable_reason"]
-        ]
+        lines += [f"{len(fleet.hosts)} hosts", *_aligned(_over_all(fleet))]
+    else:
+        rows = summary(fleet)
+        for host in fleet.hosts:
+            lines.append(f"{host.name}: {host.environment['distribution']}, kernel {host.environment['kernel']}")
+            lines += _host_lines(fleet, [row for row in rows if row["host"] == host.name])
     return lines + [f"{item.name} not reached: {item.why}" for item in fleet.unreached]
 
 
-def summary_of(fleet: Fleet, host: str) -> list[dict[str, Any]]:
-    """The rows of one host."""
-    return [row for row in summary(fleet) if row["host"] == host]
+def _host_lines(fleet: Fleet, rows: list[dict[str, Any]]) -> list[str]:
+    head = ["engine", "version", "run ms", f"to {fleet.references.get('run_true', '') or '-'}", "failures"]
+    there = [row for row in rows if not row["unavailable_reason"]]
+    figures = [
+        [row["engine"], row["version"], _text(row["medians_ms"].get("run_true")), _text(row["ratio"]), row["failures"]]
+        for row in there
+    ]
+    lines = _aligned([head, *figures])
+    lines += [f"  {row['engine']} failed, first by: {row['first_failure']}" for row in there if row["failures"]]
+    absent = [row for row in rows if row["unavailable_reason"]]
+    return lines + [f"  {row['engine']} left out: {row['unavailable_reason']}" for row in absent]
 
 
 def _over_all(fleet: Fleet) -> list[list[str]]:
@@ -251,7 +255,8 @@ def _over_all(fleet: Fleet) -> list[list[str]]:
     return cells
 
 
-def _aligned(cells: list[list[str]]) -> list[str]:
+def _aligned(table: list[list[Any]]) -> list[str]:
+    cells = [[str(cell) for cell in line] for line in table]
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     return ["  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in cells]
 

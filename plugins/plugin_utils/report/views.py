@@ -85,7 +85,7 @@ def _split(measure: str) -> tuple[str, str]:
 def _figures(fleet: Fleet, name: str, row: Measured, axis: charts.Axis, failures: int) -> Figures:
     reference = fleet.references[name]
     interval = fleet.ratio_interval(name, row.engine, reference) if reference not in ("", row.engine) else None
-    p95 = float(np.nanmedian(fleet.column(fleet.p95s, (row.engine, name, fleet.headline(name)))))
+    p95 = statistics.middle(fleet.column(fleet.p95s, (row.engine, name, fleet.headline(name))))
     spread = ""
     if row.hosts >= statistics.ENOUGH:
         factor = float(statistics.deviations(row.medians[:, None])[1][0])
@@ -129,7 +129,7 @@ def _parts(fleet: Fleet, name: str, measures: list[str]) -> list[tuple[str, list
         for measure in measures:
             column = fleet.column(fleet.medians, (row.engine, name, measure))
             known = (~np.isnan(column)).any()
-            figures.append(units.figure(float(np.nanmedian(column)), fleet.units[name, measure]) if known else "")
+            figures.append(units.figure(statistics.middle(column), fleet.units[name, measure]) if known else "")
         result.append((row.engine, figures))
     return result
 
