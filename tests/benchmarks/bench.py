@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import agreement
 import many
 import memory
 import own_dockerd
@@ -140,6 +141,7 @@ def main() -> int:
         show_memory("the waiting init of `labrun create`", waiting["private"], waiting["pss"])
         held = hundred(base) and held
         held = connected(base) and held
+    held = agreement.agrees() and held
     return 0 if held else 1
 
 
