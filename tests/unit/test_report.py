@@ -1,250 +1,429 @@
 # Copyright: (c) 2026, the ocilab.hosts authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report and its statistics: hostile and broken results, a missing reference, several hosts, and a real browser."""
+"""The report: its statistics, broken and hostile results, outliers, several runs, the module, and its other forms."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-import random
-import shutil
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
+import fleet_documents
+import numpy as np
 import pytest
-from ansible_collections.ocilab.hosts.plugins.module_utils.comparison import statistics
-from ansible_collections.ocilab.hosts.plugins.plugin_utils.report import anatomy, data, pages, render
+import yaml
+from ansible_collections.ocilab.hosts.plugins.module_utils.comparison import catalogue
+from ansible_collections.ocilab.hosts.plugins.plugin_utils.report import (
+    answers,
+    charts,
+    documents,
+    inventory,
+    isolation,
+    outliers,
+    pages,
+    render,
+    runs,
+    statistics,
+    tables,
+    units,
+)
+from ansible_collections.ocilab.hosts.plugins.plugin_utils.report.fleet import Fleet
 from jsonschema import Draft202012Validator
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
-MEDIANS = {"labrun": 26, "labrun-module": 9, "runc": 29, "docker": 350, "podman": 450}
-KINDS = {"docker": "client-server", "podman": "daemonless", "labrun-module": "library"}
+REPORT = REPOSITORY / "plugins" / "plugin_utils" / "report"
 
 
-def engine(name, available=True):
-    noise = random.Random(name)
-    benchmarks = {}
-    for case in ("run_true", "lifecycle") if available else ():
-        phases = {
-            phase: [int(MEDIANS[name] * share * noise.uniform(0.8, 1.3) * 1e6) for _sample in range(25)]
-            for phase, share in (("create", 0.5), ("start", 0.2), ("wait", 0.1), ("delete", 0.2))
-        }
-        benchmarks[case] = {"samples_ns": [sum(times) for times in zip(*phases.values())], "failures": []}
-        if case == "lifecycle":
-            benchmarks[case]["phases_ns"] = phases
-    return {
-        "available": available,
-        "version": "1.0" if available else None,
-        "unavailable_reason": None if available else f"{name} is not installed",
-        "kind": KINDS.get(name, "runtime"),
-        "notes": "",
-        "benchmarks": benchmarks,
-    }
+def fleet(folder, *found):
+    return Fleet(documents.load(str(fleet_documents.write(folder, found))))
 
 
-def document(host="lab1", absent=()):
-    environment = {
-        "kernel": "6.1.0",
-        "architecture": "x86_64",
-        "distribution": "Debian GNU/Linux 12 (bookworm)",
-        "cgroup_mode": "v2",
-        "cpu_model": "A processor",
-        "cpu_count": 2,
-        "cpu_governor": None,
-        "memory_bytes": 8 << 30,
-        "storage": "ext4",
-        "load_average": [0.1, 0.2, 0.3],
-        "python_version": "3.11.2",
-        "virtualization": None,
-        "time": "2026-11-24T10:00:00Z",
-    }
-    plan = {"samples": 25, "warmup": 2, "blocks": 5, "seed": 1, "timeout_s": 60, "cases": ["run_true", "lifecycle"]}
-    engines = {name: engine(name, name not in absent) for name in MEDIANS}
-    plan["engines"] = list(engines)
-    order = [{"engine": "labrun", "case": "run_true", "block": 0, "index": 0}]
-    return {
-        "schema_version": 1,
-        "host": host,
-        "environment": environment,
-        "plan": plan,
-        "engines": engines,
-        "order": order,
-    }
+def rendered(folder, *found):
+    return render.html([fleet(folder, *found)], "results/", "report.md")
 
 
-def rendered(tmp_path, *documents):
-    for found in documents:
-        (tmp_path / f"{found['host']}.json").write_text(json.dumps(found))
-    return render.html(data.load(str(tmp_path)))
+def variants(count, **changes):
+    original = fleet_documents.document()
+    return [fleet_documents.variant(original, number, count) for number in range(count)]
 
 
-def test_the_sample_fits_the_published_schema():
+def test_the_samples_fit_the_published_schema():
     schema = json.loads((REPOSITORY / "docs" / "results.schema.json").read_text())
-    Draft202012Validator.check_schema(schema)
-    Draft202012Validator(schema).validate(document(absent=("docker",)))
-    broken = document()
-    broken["engines"]["runc"]["benchmarks"]["run_true"]["samples_ns"][0] = 1.5
-    assert not Draft202012Validator(schema).is_valid(broken)
+    validator = Draft202012Validator(schema)
+    validator.validate(fleet_documents.document(absent=("crio", "docker")))
+    validator.validate(fleet_documents.unreachable())
+    validator.validate(variants(12)[1])
+    assert set(fleet_documents.CASES) == set(catalogue.CASES)
 
 
-def test_statistics():
-    assert statistics.median([5, 1, 3]) == 3
-    assert statistics.percentile([0, 10, 20, 30], 50) == 15
-    low, high = statistics.median_interval([10, 11, 12, 13, 14, 15, 16])
-    assert 10 <= low <= 13 <= high <= 16
-    ratio, low, high = statistics.ratio_interval([20, 22, 24], [10, 11, 12])
-    assert low <= ratio == 2 <= high
+def test_percentiles_of_rows():
+    rows = np.array([[1.0, 3, 5], [10, 20, 90]])
+    assert statistics.percentile(rows, 50).tolist() == [3, 20]
+    assert statistics.percentile(np.array([[0.0, 10, 20, 30]]), 50).tolist() == [15]
+
+
+def test_the_interval_is_that_of_a_plain_bootstrap():
+    generator = np.random.default_rng(7)
+    ours, base = np.sort(generator.lognormal(3, 0.2, (1, 25))), np.sort(generator.lognormal(2, 0.2, (1, 25)))
+    low, high = statistics.ratio_intervals(ours, base)
+    plain = [
+        np.median(generator.choice(ours[0], 25)) / np.median(generator.choice(base[0], 25)) for _resample in range(4000)
+    ]
+    assert low[0] == pytest.approx(np.percentile(plain, 2.5), rel=0.03)
+    assert high[0] == pytest.approx(np.percentile(plain, 97.5), rel=0.03)
+    assert low[0] < np.median(ours) / np.median(base) < high[0]
+
+
+def test_an_interval_covers_the_truth_about_as_often_as_it_says():
+    generator = np.random.default_rng(3)
+    ours, base = np.sort(generator.normal(20, 2, (1500, 25))), np.sort(generator.normal(10, 1, (1500, 25)))
+    low, high = statistics.ratio_intervals(ours, base)
+    assert 0.90 < np.mean((low < 2) & (high > 2)) < 0.995
+
+
+def test_few_samples_give_no_interval():
+    four = np.array([[1.0, 2, 3, 4]])
+    assert np.isnan(statistics.ratio_intervals(four, np.array([[1.0, 2, 3, 4, 5]]))).all()
+    assert statistics.median_interval(np.array([1.0, 2, 3, 4])) is None
+
+
+def test_the_spread_is_deaf_to_outliers():
+    quiet, loud = np.full(50, 10.0) * np.linspace(0.9, 1.1, 50), np.full(50, 10.0) * np.linspace(0.9, 1.1, 50)
+    loud[0] = 1e6
+    scores, spread = statistics.deviations(np.stack([quiet, loud], axis=1))
+    assert spread[0] == pytest.approx(spread[1], rel=0.05)
+    assert abs(scores[0, 1]) > 50
+    assert abs(scores[:, 0]).max() < 3
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (26_100_000, "ns", "26.1 ms"),
+        (95, "ns", "95.0 ns"),
+        (4.2e9, "ns", "4,200 ms"),
+        (2e10, "ns", "20.0 s"),
+        (0, "bytes", "0 B"),
+        (1536, "bytes", "1.50 KiB"),
+        (3 << 30, "bytes_per_s", "3.00 GiB/s"),
+        (0.5, "per_s", "0.500 /s"),
+        (999.7, "per_s", "1,000 /s"),
+    ],
+)
+def test_figures(value, unit, text):
+    assert units.figure(value, unit) == text
+
+
+def test_scales():
+    log = charts.axis(np.array([10e6, 20e6, 700e6]), "ns")
+    assert log.log
+    assert [label for _place, label in log.ticks] == ["10", "20", "50", "100", "200", "500"]
+    linear = charts.axis(np.array([0.0, 5e6, 9e6]), "ns")
+    assert not linear.log
+    assert linear.ticks[0] == (0.0, "0")
+    assert charts.axis(np.array([0.0, 0.0]), "bytes").ticks
+    assert [charts.heat(ratio, "lower") for ratio in (0.1, 1, 2, 20)] == [-3, 0, 2, 4]
+    assert charts.heat(0.5, "higher") == charts.heat(2, "lower")
 
 
 def test_the_same_results_give_the_same_report(tmp_path):
-    assert rendered(tmp_path, document()) == rendered(tmp_path, document())
+    first = rendered(tmp_path / "a", *variants(6))
+    assert first == rendered(tmp_path / "b", *variants(6))
 
 
-def test_ratios_are_to_labrun_where_runc_is_absent(tmp_path):
-    text = rendered(tmp_path, document(absent=("runc",)))
-    assert "runc is absent here, so ratios are to labrun." in text
-    assert "runc is not installed" in text
-    assert "runc is absent here" not in rendered(tmp_path, document())
+def test_the_questions_are_answered(tmp_path):
+    text = rendered(tmp_path, fleet_documents.document())
+    assert "crun starts fastest: a container from nothing to nothing takes" in text
+    assert "가장 빠른 엔진은 crun입니다." in text
+    assert "crun holds most" in text
+    assert "podman-rootless shuts most doors by default" in text
+    assert "to 5 with docker, the command itself among them" in text
+    assert "labrun-module starts fastest" not in text
+    for case in catalogue.CASES:
+        assert f'data-chart="{case}"' in text or case == "density"
+        assert pages.texts("texts.yml")["case_" + case]["ko"] in text
+
+
+def test_level_engines_are_called_level(tmp_path):
+    found = fleet_documents.document()
+    found["engines"]["runc"]["benchmarks"]["run_true"] = found["engines"]["crun"]["benchmarks"]["run_true"]
+    answer = answers.fastest(fleet(tmp_path, found))
+    assert answer.key == "start_level"
+    assert {answer.values["engine"], answer.values["level"]} == {"crun", "runc"}
+
+
+def test_ratios_are_to_another_where_runc_is_absent(tmp_path):
+    found = fleet(tmp_path, fleet_documents.document(absent=("runc", "crio")))
+    assert found.references["run_true"] == "labrun"
+    assert found.references["pull"] == "docker"
+
+
+def test_few_samples_are_told(tmp_path):
+    text = rendered(tmp_path, fleet_documents.document(samples=4))
+    assert "it would promise too much" in text
+    assert fleet(tmp_path, fleet_documents.document(samples=4)).ratio_interval("run_true", "crun", "runc") is None
 
 
 def test_nothing_measured_is_said(tmp_path):
-    assert "nothing could be measured" in rendered(tmp_path, document(absent=tuple(MEDIANS)))
+    found = fleet_documents.document(absent=tuple(fleet_documents.ENGINES))
+    assert "Nothing could be measured" in rendered(tmp_path, found)
+    assert tables.markdown(fleet(tmp_path, found))
+    assert all(row["medians_ms"] == {} for row in tables.summary(fleet(tmp_path, found)))
 
 
-def test_the_summary_tells_why_an_engine_failed(tmp_path):
-    failing = document()
-    cases = failing["engines"]["runc"]["benchmarks"]
-    for result in cases.values():
-        result.update(samples_ns=[], failures=[{"index": 0, "message": "no room"}])
-    rendered(tmp_path, failing)
-    hosts = data.load(str(tmp_path))
-    assert "  runc failed, first by: no room" in data.table(hosts)
-    row = next(row for row in data.summary(hosts) if row["engine"] == "runc")
-    assert (row["medians_ms"], row["failures"], row["first_failure"]) == ({}, len(cases), "no room")
+def test_only_hosts_that_were_not_reached(tmp_path):
+    text = rendered(tmp_path, fleet_documents.unreachable())
+    assert "No route to host" in text
+    assert "Nothing could be measured" in text
 
 
-def test_several_hosts_have_an_overview(tmp_path):
-    text = rendered(tmp_path, document("one"), document("two"))
-    assert "All hosts at a glance" in text
+def test_hosts_not_reached_are_named_with_the_reason(tmp_path):
+    text = rendered(tmp_path / "results", fleet_documents.document(), fleet_documents.unreachable("lab9"))
+    assert "lab9" in text
+    assert "No route to host" in text
+    found = Fleet(documents.load(str(tmp_path / "results")))
+    assert any(line.startswith("lab9 not reached: Failed to connect") for line in tables.table(found))
+    assert "No route to host" in tables.markdown(found)
+    assert "lab9" in tables.comma_separated(found)
+
+
+def test_failures_and_left_out_cases_are_told(tmp_path):
+    failing = fleet_documents.document()
+    for result in failing["engines"]["runc"]["benchmarks"].values():
+        result.update(measures={}, failures=[{"index": 0, "message": "no room"}], left_out=None)
+    text = rendered(tmp_path, failing)
+    assert "run_true #0: no room" in text
+    assert "has no registry client" in text
+    found = fleet(tmp_path, failing)
+    assert "  runc failed, first by: no room" in tables.table(found)
+    row = next(row for row in tables.summary(found) if row["engine"] == "runc")
+    assert (row["medians_ms"], row["failures"], row["first_failure"]) == ({}, len(catalogue.CASES), "no room")
+    lines = list(csv.DictReader(io.StringIO(tables.comma_separated(found))))
+    assert any(line["engine"] == "runc" and line["failures"] == "1" and not line["median"] for line in lines)
+
+
+def test_outliers_have_their_likely_reason(tmp_path):
+    found = variants(30)
+    for number, changes in (
+        (3, {"storage": "overlay"}),
+        (4, {"storage": "overlay"}),
+        (9, {"load_average": [9.0, 8, 7]}),
+    ):
+        found[number]["environment"].update(changes)
+        for engine in found[number]["engines"].values():
+            for result in engine["benchmarks"].values():
+                for measured in result["measures"].values():
+                    if measured["unit"] == "ns":
+                        measured["values"] = [value * 4 for value in measured["values"]]
+    odd = {item.host: item for item in outliers.outliers(fleet(tmp_path, *found)) if not item.engine}
+    assert {"host03", "host04", "host09"} <= set(odd)
+    assert [(reason.field, reason.value, reason.usual) for reason in odd["host03"].reasons] == [
+        ("storage", "overlay", "ext4")
+    ]
+    assert odd["host09"].reasons[0].field == "load"
+    assert 2 < odd["host03"].factor < 6
+
+
+def test_an_engine_that_is_odd_on_one_host(tmp_path):
+    found = variants(12)
+    engine = found[5]["engines"]["podman"]
+    engine["version"] = "0.1"
+    for result in engine["benchmarks"].values():
+        for measured in result["measures"].values():
+            measured["values"] = [value * 6 for value in measured["values"]]
+    odd = [item for item in outliers.outliers(fleet(tmp_path, *found)) if item.engine]
+    assert ("host05", "podman") in {(item.host, item.engine) for item in odd}
+    assert odd[0].reasons[0].field == "version"
+
+
+def test_few_hosts_have_no_outliers(tmp_path):
+    assert outliers.outliers(fleet(tmp_path, *variants(4))) == []
+
+
+def test_the_isolation_matrix_marks_what_differs(tmp_path):
+    found = variants(3)
+    found[0]["engines"]["docker"]["isolation"]["findings"]["capability"]["CAP_SYS_ADMIN"] = "effective"
+    matrix = isolation.matrix(fleet(tmp_path, *found))
+    assert matrix.base == "labrun"
+    row = next(row for row in matrix.rows if row.item == "CAP_SYS_ADMIN")
+    docker = row.cells[matrix.engines.index("docker")]
+    assert (docker.value, docker.others, docker.shut, docker.differs) == ("absent", 1, True, False)
+    seccomp = next(row for row in matrix.rows if row.topic == "seccomp")
+    runc = seccomp.cells[matrix.engines.index("runc")]
+    assert (runc.value, runc.shut, runc.differs, seccomp.differs) == ("disabled", False, True, True)
+    scores = {score.engine: score.shut for score in matrix.scores}
+    assert scores["podman-rootless"] > scores["docker"] > scores["crun"]
+
+
+def test_a_probe_that_failed_is_told(tmp_path):
+    found = fleet_documents.document()
+    found["engines"]["lxc"]["isolation"] = {"findings": {}, "failure": "no shell in the image"}
+    assert "lxc: the probe failed: no shell in the image" in rendered(tmp_path, found)
+
+
+def test_layers_are_those_that_were_seen(tmp_path):
+    chains = {found.engine: found for found in inventory.layers(fleet(tmp_path, fleet_documents.document()))}
+    assert [len(parts) for parts in chains["docker"].parts.values()] == [1, 1, 1, 1, 1, 1]
+    assert (chains["docker"].between, chains["runc"].between, chains["podman"].between) == (5, 1, 3)
+
+
+def test_machines_that_are_shared(tmp_path):
+    found = variants(12)
+    found[3]["machine"] = {"shared_with": ["host04"], "measured_alone": False}
+    machines = inventory.machines(fleet(tmp_path, *found))
+    assert ["host00", "host01"] in machines.groups
+    assert machines.disturbed == ["host03"]
+    assert "Measured while another host of the same machine was: host03" in rendered(tmp_path, *found)
+
+
+def test_what_changed_from_run_to_run(tmp_path):
+    before, after = fleet_documents.document(), fleet_documents.document()
+    after["environment"]["time"] = "2026-11-25T10:00:00Z"
+    measured = after["engines"]["docker"]["benchmarks"]["run_true"]["measures"]["run"]
+    measured["values"] = [value / 2 for value in measured["values"]]
+    rate = after["engines"]["lxc"]["benchmarks"]["exec"]["measures"]["exec"]
+    rate["values"] = rate["values"][:3]
+    fleets = runs.in_order([fleet(tmp_path / "b", after), fleet(tmp_path / "a", before)])
+    changes = {change.engine: change for change in runs.changes(fleets)["run_true"]}
+    assert changes["docker"].verdict == "better"
+    assert changes["docker"].ratio == pytest.approx(0.5)
+    assert changes["runc"].verdict == "level"
+    assert {change.engine: change.verdict for change in runs.changes(fleets)["exec"]}["lxc"] == "unknown"
+    text = render.html(fleets, "results/", "report.md")
+    assert 'id="runs"' in text
+    assert "verdict-better" in text
+
+
+def test_synthetic_hosts_are_called_so(tmp_path):
+    assert "Synthetic data" in rendered(tmp_path / "made", *variants(2))
+    assert "**Synthetic data" in tables.markdown(Fleet(documents.load(str(tmp_path / "made"))))
+    assert 'class="synthetic"' not in rendered(tmp_path / "real", fleet_documents.document())
 
 
 def test_hostile_results_stay_text(tmp_path):
-    hostile = document()
+    hostile = fleet_documents.document(host="=cmd|' /C calc'!A0")
     hostile["engines"]["runc"]["version"] = "<script>alert(1)</script>"
-    hostile["engines"]["docker"] = dict(engine("docker", False), unavailable_reason="{{ 7*7 }} {0} <img src=x>")
-    text = rendered(tmp_path, hostile)
-    assert "<script" not in text
+    hostile["engines"]["docker"] = fleet_documents.engine("docker", False)
+    hostile["engines"]["docker"]["unavailable_reason"] = "{{ 7*7 }} {0} <img src=x>"
+    hostile["engines"]["<b>x</b>"] = fleet_documents.engine("crun")
+    hostile["engines"]["lxc"]["isolation"]["findings"]["path"]["</script><i>"] = "<i>"
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "host.json").write_text(json.dumps(hostile))
+    found = Fleet(documents.load(str(tmp_path / "x")))
+    text = render.html([found], "results/", "report.md")
+    assert text.count("<script") == 2
     assert "<img" not in text
+    assert "<i>" not in text
+    assert "<b>x" not in text
     assert "{{ 7*7 }} {0} &lt;img" in text
+    assert "<b>" not in tables.markdown(found).replace("\\<b", "")
+    assert tables.comma_separated(found).splitlines()[1].startswith("'=cmd")
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"schema_version": 2}', '{"schema_version": 1, "host": "x"}'])
+def test_the_report_asks_nothing_of_the_network(tmp_path):
+    text = rendered(tmp_path, *variants(3))
+    assert not re.search(r"""(src|href)=["'](https?:)?//""", text)
+    assert "@import" not in text
+    assert re.search(r"script-src 'sha256-[A-Za-z0-9+/=]+'\"", text)
+
+
+def test_every_text_is_in_both_languages():
+    texts = pages.texts("texts.yml")
+    for key, found in texts.items():
+        assert set(found) == {"en", "ko"}, key
+        fields = [set(re.findall(r"\{(\w+)\}", words)) for words in found.values()]
+        assert fields[0] == fields[1], key
+    for case in catalogue.CASES:
+        assert {"case_" + case, "about_" + case} <= set(texts)
+    for topic in isolation.TOPICS:
+        assert "topic_" + topic in texts
+
+
+def test_sentences_of_isolation_are_shown_where_there_are_any(tmp_path):
+    path = REPORT / "isolation.yml"
+    if not path.exists():
+        pytest.skip("there are no sentences of isolation yet")
+    found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert all(set(words) == {"en", "ko"} for words in found.values())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        '{"schema_version": 1}',
+        '{"schema_version": 2, "host": "x"}',
+        '{"schema_version": 2, "unreachable": "why"}',
+    ],
+)
 def test_a_broken_file_is_one_clear_line(tmp_path, content):
     (tmp_path / "lab1.json").write_text(content)
-    with pytest.raises(data.BadResults, match=r"lab1\.json: ") as caught:
-        data.load(str(tmp_path))
+    with pytest.raises(documents.BadResults, match=r"lab1\.json: ") as caught:
+        documents.load(str(tmp_path))
     assert "\n" not in str(caught.value)
 
 
-@pytest.fixture
-def browser(tmp_path):
-    if not shutil.which("chromium") or not shutil.which("chromedriver"):
-        pytest.skip("chromium or chromedriver is not installed")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for word in [
-        "headless=new",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-quic",
-        "no-first-run",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-        "hide-scrollbars",
-    ]:
-        options.add_argument("--" + word)
-    options.add_argument(f"--user-data-dir={tmp_path}/profile")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
+def test_an_engine_that_is_malformed_is_one_clear_line(tmp_path):
+    found = fleet_documents.document()
+    found["engines"]["runc"]["benchmarks"]["run_true"]["measures"]["run"]["values"][0] = "soon"
+    fleet_documents.write(tmp_path, [found])
+    with pytest.raises(documents.BadResults, match="malformed"):
+        documents.load(str(tmp_path))
 
 
-@pytest.mark.browser
-@pytest.mark.parametrize(("width", "height"), [(1280, 800), (1920, 1080), (360, 740)])
-def test_the_report_in_a_real_browser(tmp_path, browser, width, height):
-    results = tmp_path / "results"
-    results.mkdir()
-    report = tmp_path / "report.html"
-    report.write_text(rendered(results, document(absent=("docker",))), encoding="utf-8")
-    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    browser.get(report.as_uri())
-    assert browser.get_log("browser") == []
-    assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
-    assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
-    charts = browser.find_elements("css selector", ".chart svg")
-    assert len([chart for chart in charts if chart.is_displayed()]) == 3
-    screenshots = REPOSITORY / "build" / "screenshots"
-    screenshots.mkdir(parents=True, exist_ok=True)
-    title = browser.find_element("tag name", "h1")
-    assert title.text == "Container engines side by side"
-    browser.save_screenshot(str(screenshots / f"report-{width}-en.png"))
-    browser.find_element("css selector", "label[for=lang-ko]").click()
-    assert title.text == "컨테이너 엔진 비교"
-    browser.save_screenshot(str(screenshots / f"report-{width}-ko.png"))
+def test_an_empty_folder_is_told(tmp_path):
+    with pytest.raises(documents.BadResults, match=r"there is no HOST\.json"):
+        documents.load(str(tmp_path))
 
 
-def anatomy_steps():
-    """A container's steps, with something hostile in each kind of value."""
-    empty = {kind: [] for kind in ("files", "cgroups", "namespaces", "mounts", "process")}
-    cgroup = {"path": "/sys/fs/cgroup/pids/labrun-x", "limits": {"pids.max": "20"}, "processes": []}
-    bad = "<script>alert(1)</script>" + "x" * 120
-    news = [
-        ("receive_bundle", {"files": ["/run/labrun/" + bad]}),
-        ("create_cgroup", {"cgroups": [cgroup]}),
-        ("create_namespaces", {"namespaces": [{"kind": "pid", "inode": 2, "host_inode": 1}]}),
-        ("build_rootfs", {"cgroups": [dict(cgroup, processes=[42])]}),
-        ("become_process", {"mounts": [{"target": bad, "type": "tmpfs", "source": "x", "options": "ro"}]}),
-        ("start", {"process": [{"name": "command", "value": bad}, {"name": "pid", "value": "42"}]}),
-        ("delete", {}),
-    ]
-    return [{"step": name, "new": dict(empty, **new), "copied_mounts": 0, "left": []} for name, new in news]
+def module(*words, **arguments):
+    """Run the module on this machine; its result, and whether it failed."""
+    command = [sys.executable, "-m", "ansible", "adhoc", "localhost", "-m", "ocilab.hosts.comparison_report"]
+    command += ["-a", json.dumps(arguments), *words]
+    environment = dict(os.environ, ANSIBLE_STDOUT_CALLBACK="ansible.builtin.minimal", ANSIBLE_NOCOLOR="1")
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    start = result.stdout.index(" => ") + 4
+    return json.JSONDecoder().raw_decode(result.stdout[start:])[0], result.returncode
 
 
-def test_the_anatomy_tells_each_object_once_in_both_languages():
-    steps = anatomy.view(anatomy_steps())
-    english = ["\n".join(anatomy.text(step, "en")) for step in steps]
-    korean = ["\n".join(anatomy.text(step, "ko")) for step in steps]
-    assert "/sys/fs/cgroup/pids/labrun-x: pids.max = 20" in english[1]
-    assert "pids.max" not in english[3]
-    assert "/sys/fs/cgroup/pids/labrun-x: 42" in english[3]
-    assert "pid: 2 ≠ 1" in english[2]
-    assert "pid on the host: 42" in english[5]
-    assert "호스트에서의 pid: 42" in korean[5]
-    assert english[6].endswith("Nothing of it is left on the host.")
-    assert all(set(found) == {"en", "ko"} for found in pages.texts("anatomy.yml").values())
+def test_the_module_in_four_steps(tmp_path):
+    results = fleet_documents.write(tmp_path / "results", [fleet_documents.document(), fleet_documents.unreachable()])
+    arguments = {"results_dir": str(results), "report": str(tmp_path / "out" / "report.html")}
+    predicted, _code = module("--check", **arguments)
+    assert predicted["changed"] is True
+    assert not (tmp_path / "out").exists()
+    done, _code = module(**arguments)
+    assert done["changed"] is True
+    assert done["files"] == predicted["files"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.html", "report.md", "results.csv"]
+    assert module(**arguments)[0]["changed"] is False
+    assert module("--check", **arguments)[0]["changed"] is False
 
 
-@pytest.mark.browser
-@pytest.mark.parametrize(("width", "height"), [(1280, 800), (360, 740)])
-def test_the_anatomy_in_a_real_browser(tmp_path, browser, width, height):
-    page = tmp_path / "anatomy.html"
-    page.write_text(anatomy.html("lab1", anatomy.view(anatomy_steps())), encoding="utf-8")
-    assert "<script" not in page.read_text(encoding="utf-8")
-    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    browser.get(page.as_uri())
-    assert browser.get_log("browser") == []
-    assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
-    assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
-    title = browser.find_element("tag name", "h1")
-    assert title.text == "The anatomy of a container"
-    screenshots = REPOSITORY / "build" / "screenshots"
-    screenshots.mkdir(parents=True, exist_ok=True)
-    browser.save_screenshot(str(screenshots / f"anatomy-{width}-en.png"))
-    browser.find_element("css selector", "label[for=lang-ko]").click()
-    assert title.text == "컨테이너 해부"
-    browser.save_screenshot(str(screenshots / f"anatomy-{width}-ko.png"))
+def test_the_module_tells_what_is_wrong(tmp_path):
+    failed, code = module(results_dir=str(tmp_path), report=str(tmp_path / "report.html"))
+    assert code
+    assert "there is no HOST.json in it" in failed["msg"]
+
+
+def test_the_playbook_compares_runs(tmp_path):
+    before, after = fleet_documents.document(), fleet_documents.document(seed="later")
+    after["environment"]["time"] = "2026-11-25T10:00:00Z"
+    fleet_documents.write(tmp_path / "monday", [before])
+    fleet_documents.write(tmp_path / "tuesday results", [after])
+    wanted = {"report_base_dir": str(tmp_path), "report_results": "tuesday results", "report_earlier": ["monday"]}
+    command = [sys.executable, "-m", "ansible", "playbook", "ocilab.hosts.report", "--diff", "-e", json.dumps(wanted)]
+    environment = dict(os.environ, ANSIBLE_CONFIG=str(REPOSITORY / "playbooks" / "ansible.cfg"))
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stdout[-3000:]
+    assert "+# Container engines side by side" in result.stdout
+    text = (tmp_path / "build" / "compare" / "report.html").read_text(encoding="utf-8")
+    assert 'id="runs"' in text
+    assert "../../tuesday%20results/" in text or "../../tuesday results/" in text

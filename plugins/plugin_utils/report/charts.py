@@ -2,132 +2,180 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the ocilab.hosts collection: no promise of stability to anybody else.
-"""The report's charts, by matplotlib, as SVG that stands in the page itself; the same data give the same bytes."""
+"""The geometry of the charts: where things stand, in percent of a width. The templates draw it, as HTML and SVG."""
 
 from __future__ import annotations
 
-import io
-import random
+import math
+from dataclasses import dataclass
 
-from .data import Case
+import numpy as np
 
-_STYLE = {
-    "svg.fonttype": "none",  # text stays text: it scales, and a reader program can read it
-    "svg.hashsalt": "ocilab.hosts",
-    "font.family": "sans-serif",
-}
+from . import statistics, units
+from .fleet import Fleet, Measured
+from .statistics import Floats
 
-# Okabe and Ito's colours, which people with any colour vision tell apart.
-COLOURS = {
-    "labrun": "#0072B2",
-    "labrun-module": "#56B4E9",
-    "runc": "#E69F00",
-    "docker": "#009E73",
-    "podman": "#CC79A7",
-}
-_PHASES = {"create": "#0072B2", "start": "#E69F00", "wait": "#999999", "delete": "#009E73"}
-_OTHER = "#555555"
-_INK = "#1d2733"
-# (inches wide, points of text): for a projector, and for a phone of 360 pixels
-WIDE = (10.0, 13.0)
-NARROW = (4.2, 11.0)
+DOTS = 130  # more would be a blot: then only what lies beyond the whiskers is drawn
+_LOG_FROM = 8  # the greatest to the least, from which a scale is logarithmic
 
 
-def distribution(case: Case, size: tuple[float, float]) -> str:
-    """Every sample as a dot and a box over the middle half, an engine a line, the fastest on top."""
-    figure, axes = _figure(len(case.rows), size)
-    jitter = random.Random(1)
-    for place, row in enumerate(case.rows):
-        colour = COLOURS.get(row.name, _OTHER)
-        heights = [place + jitter.uniform(-0.24, 0.24) for _sample in row.samples]
-        hollow = row.kind == "library"
-        axes.scatter(row.samples, heights, s=22, facecolors="none" if hollow else colour, edgecolors=colour, alpha=0.55)
-        box = {"facecolor": "none", "edgecolor": _INK, "linewidth": 1.3, "linestyle": "--" if hollow else "-"}
-        axes.boxplot(
-            [row.samples],
-            positions=[place],
-            orientation="horizontal",
-            widths=0.56,
-            showfliers=False,
-            patch_artist=True,
-            boxprops=box,
-            medianprops={"color": _INK, "linewidth": 2.4},
-            whiskerprops={"color": _INK},
-            capprops={"color": _INK},
-            manage_ticks=False,
+@dataclass
+class Axis:
+    """A scale, and its ticks as (percent, label)."""
+
+    low: float
+    high: float
+    log: bool
+    factor: float
+    sign: str
+
+    def at(self, value: float) -> float:
+        """The place of a value."""
+        if self.log:
+            part = math.log(max(value, self.low) / self.low) / math.log(self.high / self.low)
+        else:
+            part = (value - self.low) / (self.high - self.low)
+        return round(100 * min(1.0, max(0.0, part)), 2)
+
+    @property
+    def ticks(self) -> list[tuple[float, str]]:
+        """At most about eight."""
+        low, high = self.low / self.factor, self.high / self.factor
+        values = _log_ticks(low, high) if self.log else _linear_ticks(low, high)
+        return [(self.at(value * self.factor), f"{value:,.10g}") for value in values]
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
+        if len(ticks) <= 8:
+            break
+    return ticks
+
+
+def _linear_ticks(low: float, high: float) -> list[float]:
+    raw = (high - low) / 5
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(nice * power for nice in (1, 2, 5, 10) if raw <= nice * power)
+    return [step * count for count in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def axis(values: Floats, unit: str) -> Axis:
+    """The scale that suits the values: from zero, or logarithmic where they lie far apart."""
+    positive = values[values > 0]
+    if not len(positive):
+        return Axis(0, 1, False, *units.scale(unit, 1))
+    low, high = float(positive.min()), float(positive.max())
+    scale = units.scale(unit, float(np.median(positive)))
+    if high > _LOG_FROM * low and len(positive) == len(values):
+        return Axis(low * 0.85, high * 1.1, True, *scale)
+    return Axis(0, high * 1.05, False, *scale)
+
+
+@dataclass
+class Line:
+    """An engine in a distribution: figures in the axis's unit, places in percent, dots as (percent, pixels down)."""
+
+    name: str
+    hollow: bool
+    figure: str
+    ratio: str
+    median: float
+    box: tuple[float, float] | None
+    whiskers: tuple[float, float] | None
+    dots: list[tuple[float, int]]
+
+
+@dataclass
+class Distribution:
+    axis: Axis
+    lines: list[Line]
+    kind: str  # what a dot is: samples, hosts or many
+
+
+def distribution(fleet: Fleet, case: str) -> Distribution:
+    """A line for each engine: of one host its samples, of several hosts their medians."""
+    rows = fleet.measured[case]
+    measure, unit = fleet.headline(case), fleet.units[case, fleet.headline(case)]
+    values = {row.engine: _values(fleet, row, (row.engine, case, measure)) for row in rows}
+    scale = axis(np.concatenate([*values.values()]), unit)
+    kind = "samples" if len(fleet.hosts) == 1 else "hosts" if len(fleet.hosts) <= DOTS else "many"
+    lines = [_line(fleet, row, values[row.engine], scale, kind) for row in rows]
+    return Distribution(scale, lines, kind)
+
+
+def _values(fleet: Fleet, row: Measured, key: tuple[str, str, str]) -> Floats:
+    if len(fleet.hosts) == 1:
+        return fleet.samples(0, key)
+    return np.sort(row.medians[~np.isnan(row.medians)])
+
+
+def _line(fleet: Fleet, row: Measured, values: Floats, scale: Axis, kind: str) -> Line:
+    enough = len(values) >= 5
+    low, first, third, high = (float(value) for value in np.percentile(values, [5, 25, 75, 95]))
+    shown = values if kind != "many" else values[(values < low) | (values > high)]
+    shown = shown if len(shown) <= DOTS else shown[np.linspace(0, len(shown) - 1, DOTS).astype(int)]
+    return Line(
+        name=row.engine,
+        hollow=fleet.engine(row.engine)["kind"] == "library",
+        figure=units.number(row.median / scale.factor),
+        ratio=units.ratio(row.ratio) if row.ratio is not None else "",
+        median=scale.at(float(np.median(values))),
+        box=(scale.at(first), scale.at(third)) if enough else None,
+        whiskers=(scale.at(low), scale.at(high)) if enough else None,
+        # The dots' heights only part them: a rule serves, and gives the same picture each time.
+        dots=[(scale.at(float(value)), 15 + (place * 7) % 13 - 6) for place, value in enumerate(shown)],
+    )
+
+
+@dataclass
+class Bar:
+    """A bar of segments, (key, percent, figure), from first to last."""
+
+    name: str
+    hollow: bool
+    figure: str
+    segments: list[tuple[str, float, str]]
+
+
+@dataclass
+class Stack:
+    sign: str
+    keys: list[str]
+    bars: list[Bar]
+
+
+def stack(fleet: Fleet, case: str, parts: list[str], suffix: str = "") -> Stack | None:
+    """The medians of the parts of a case, one after the other; None where no engine has parts."""
+    rows = []
+    for row in fleet.measured.get(case, []):
+        columns = [fleet.column(fleet.medians, (row.engine, case, part + suffix)) for part in parts]
+        values = [statistics.middle(column) if (~np.isnan(column)).any() else 0.0 for column in columns]
+        if sum(values) > 0:
+            rows.append((row.engine, values))
+    if not rows:
+        return None
+    rows.sort(key=lambda entry: sum(entry[1]))
+    unit = fleet.units[case, next(part + suffix for part in parts if (case, part + suffix) in fleet.units)]
+    most = max(sum(values) for _engine, values in rows)
+    factor, sign = units.scale(unit, float(np.median([sum(values) for _engine, values in rows])))
+    bars = [
+        Bar(
+            engine,
+            fleet.engine(engine)["kind"] == "library",
+            units.number(sum(values) / factor),
+            [(part, round(100 * value / most, 2), units.number(value / factor)) for part, value in zip(parts, values)],
         )
-        axes.annotate(
-            f"{row.median:.3g} ms",
-            (row.worst, place),
-            xytext=(8, 0),
-            textcoords="offset points",
-            va="center",
-            color=_INK,
-        )
-    values = [sample for row in case.rows for sample in row.samples]
-    if max(values) > 8 * min(values):
-        axes.set_xscale("log")
-        from matplotlib import ticker
-
-        axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _place: f"{value:g}"))
-        axes.xaxis.set_major_locator(ticker.LogLocator(base=10, subs=(1, 2, 5) if size == WIDE else (1,)))
-        axes.xaxis.set_minor_locator(ticker.NullLocator())
-        axes.set_xlim(min(values) * 0.8, max(values) * (2.4 if size == WIDE else 4.5))
-    else:
-        axes.set_xlim(0, max(values) * (1.2 if size == WIDE else 1.5))
-    _label(axes, [row.name for row in case.rows])
-    return _svg(figure)
+        for engine, values in rows
+    ]
+    return Stack(sign, parts, bars)
 
 
-def phases(case: Case, size: tuple[float, float]) -> str:
-    """The medians of the phases of a life, one after the other."""
-    rows = [row for row in case.rows if row.phases]
-    figure, axes = _figure(len(rows), size)
-    for place, row in enumerate(rows):
-        start = 0.0
-        for phase, duration in row.phases.items():
-            axes.barh(place, duration, left=start, height=0.56, color=_PHASES.get(phase, _OTHER), edgecolor="white")
-            start += duration
-        axes.annotate(
-            f"{start:.3g} ms", (start, place), xytext=(6, 0), textcoords="offset points", va="center", color=_INK
-        )
-    totals = [sum(row.phases.values()) for row in rows]
-    axes.set_xlim(0, max(totals) * (1.2 if size == WIDE else 1.4))
-    _label(axes, [row.name for row in rows])
-    return _svg(figure)
-
-
-def phase_colours() -> dict[str, str]:
-    """The legend of phases()."""
-    return dict(_PHASES)
-
-
-def _figure(rows: int, size: tuple[float, float]):
-    # Late: only a report pays for the library's 0.3 s, and only the controller needs to have it.
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    width, points = size
-    matplotlib.rcParams.update(_STYLE, **{"font.size": points})
-    figure = Figure(figsize=(width, 0.62 * rows + 0.8), layout="constrained")
-    axes = figure.add_subplot()
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.tick_params(axis="y", length=0)
-    axes.tick_params(colors=_INK)
-    axes.grid(axis="x", color="#d8dee6", linewidth=0.8)
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def _label(axes, names: list[str]) -> None:
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.45, -0.55)
-    axes.set_xlabel("ms")
-
-
-def _svg(figure) -> str:
-    output = io.StringIO()
-    figure.savefig(output, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = output.getvalue()
-    return text[text.index("<svg") :]
+def heat(ratio: float, better: str) -> int:
+    """The shade of a ratio: -3 much better, 0 level, 4 many times worse."""
+    worse = ratio if better == "lower" else 1 / ratio if ratio else math.inf
+    for shade, bound in zip(range(-3, 4), (0.5, 0.8, 0.95, 1.05, 1.5, 3, 10)):
+        if worse < bound:
+            return shade
+    return 4

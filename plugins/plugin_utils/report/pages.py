@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -20,6 +21,16 @@ _HERE = Path(__file__).parent
 def texts(name: str) -> dict[str, dict[str, str]]:
     """Key -> language -> text, of the file of that name beside this one."""
     return yaml.safe_load((_HERE / name).read_text(encoding="utf-8"))
+
+
+def texts_if_any(name: str) -> dict[str, dict[str, str]]:
+    """The texts of a file that may be missing."""
+    return texts(name) if (_HERE / name).exists() else {}
+
+
+def quoted(word: str) -> str:
+    """A word as it may stand in an address."""
+    return quote(word, safe="")
 
 
 def environment(spoken: dict[str, dict[str, str]]) -> Environment:
@@ -38,7 +49,11 @@ def environment(spoken: dict[str, dict[str, str]]) -> Environment:
         parts = [f'<span lang="{lang}">{text.format(**safe)}</span>' for lang, text in spoken[key].items()]
         return Markup("".join(parts))
 
-    result.globals.update(say=say)
+    def called(prefix: str, word: str) -> Markup:
+        """The text PREFIX_WORD, or, of a word that came up later than the texts, the word itself."""
+        return say(f"{prefix}_{word}") if f"{prefix}_{word}" in spoken else escape(word.replace("_", " "))
+
+    result.globals.update(say=say, called=called)
     return result
 
 
@@ -57,3 +72,10 @@ def write(path: str, text: str, check_mode: bool, diff: bool) -> dict[str, objec
         Path(temporary).write_text(text, encoding="utf-8")
         os.replace(temporary, path)
     return result
+
+
+def write_all(texts: dict[str, str], check_mode: bool, diff: bool) -> dict[str, object]:
+    """Replace the files that differ; changed of all of them. The diff is that of Markdown, which people can read."""
+    results = [write(path, text, check_mode, diff and path.endswith(".md")) for path, text in texts.items()]
+    changed = {"changed": any(found["changed"] for found in results)}
+    return next(({"diff": found["diff"]} for found in results if "diff" in found), {}) | changed
