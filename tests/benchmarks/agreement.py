@@ -10,13 +10,13 @@ import json
 import os
 import shlex
 import shutil
+import statistics
 import subprocess
 import tempfile
 from pathlib import Path
 
 import own_dockerd
 import workload
-from ansible_collections.ocilab.hosts.plugins.module_utils.comparison import statistics
 from ansible_collections.ocilab.hosts.plugins.module_utils.comparison.apart import Apart
 from ansible_collections.ocilab.hosts.plugins.module_utils.comparison.budget import Budget
 from ansible_collections.ocilab.hosts.plugins.module_utils.comparison.cases.seat import Seat

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,6 @@ import own_dockerd
 import pairs
 import tasks
 import workload
-from ansible_collections.ocilab.hosts.plugins.module_utils.comparison import statistics
 from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import command
 
 PYTHON = "/usr/bin/python3"
