@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -15,13 +16,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import agreement
 import many
 import memory
 import own_dockerd
 import pairs
 import tasks
 import workload
-from ansible_collections.ocilab.hosts.plugins.module_utils.comparison import statistics
 from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import command
 
 PYTHON = "/usr/bin/python3"
@@ -140,6 +141,7 @@ def main() -> int:
         show_memory("the waiting init of `labrun create`", waiting["private"], waiting["pss"])
         held = hundred(base) and held
         held = connected(base) and held
+    held = agreement.agrees() and held
     return 0 if held else 1
 
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import random
+import statistics
 import subprocess
 import time
 from pathlib import Path
 
-from ansible_collections.ocilab.hosts.plugins.module_utils.comparison import statistics
+import numpy as np
 from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import container
+from ansible_collections.ocilab.hosts.plugins.plugin_utils.report.statistics import median_interval
 
 
 class Command:
@@ -34,6 +36,7 @@ class Command:
 _STARTER = """
 import sys, time
 from ansible_collections.ocilab.hosts.plugins.module_utils.labrun import container
+from ansible_collections.ocilab.hosts.plugins.plugin_utils.report.statistics import median_interval
 root, bundle = sys.argv[1:]
 for line in sys.stdin:
     started = time.perf_counter_ns()
@@ -85,4 +88,4 @@ def measure(runtimes: dict, rounds: int) -> dict[str, list[int]]:
 def ratio(samples: list[int], reference: list[int]) -> tuple[float, float, float]:
     """The median of the rounds' ratios, and the ends of its 95 % interval."""
     ratios = [own / other for own, other in zip(samples, reference)]
-    return (statistics.median(ratios), *statistics.median_interval(ratios))
+    return (statistics.median(ratios), *median_interval(np.array(ratios)))

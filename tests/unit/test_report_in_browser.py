@@ -139,21 +139,24 @@ def test_the_matrix_is_filtered(browser, one):
     assert marked != plain
 
 
+CHOOSE = """
+const choice = document.querySelector('#heat-case');
+choice.value = arguments[0];
+choice.dispatchEvent(new Event('change'));
+"""
+
+
 def test_several_hosts(browser, several):
     opened(browser, several)
     assert browser.get_log("browser") == []
     assert "lab9" in find(browser, "#hosts").text
     assert "Synthetic data" in find(browser, ".synthetic").text
     before = browser.execute_script("return document.querySelector('#heat-table tbody').innerHTML")
-    browser.execute_script(
-        "const choice = document.querySelector('#heat-case'); choice.value = 'exec'; choice.dispatchEvent(new Event('change'));"
-    )
+    browser.execute_script(CHOOSE, "exec")
     after = browser.execute_script("return document.querySelector('#heat-table tbody').innerHTML")
     assert before != after
     assert "exec" in browser.execute_script("return location.hash")
-    browser.execute_script(
-        "const choice = document.querySelector('#heat-case'); choice.value = 'run_true'; choice.dispatchEvent(new Event('change'));"
-    )
+    browser.execute_script(CHOOSE, "run_true")
     cells = (
         "[...document.querySelectorAll('#heat-table tbody td')].map(cell => cell.className + cell.textContent).join()"
     )
@@ -213,7 +216,8 @@ return [...new Set(weak)].slice(0, 10);
 def test_every_chart_and_field_has_a_name(browser, one):
     opened(browser, one)
     nameless = """
-    const charts = [...document.querySelectorAll('[role=img]')].filter(e => !document.getElementById(e.getAttribute('aria-labelledby'))?.innerText.trim());
+    const name = e => document.getElementById(e.getAttribute('aria-labelledby'))?.innerText.trim();
+    const charts = [...document.querySelectorAll('[role=img]')].filter(e => !name(e));
     const fields = [...document.querySelectorAll('input:not([name=lang]), select')].filter(e => !e.labels?.length);
     const ids = [...document.querySelectorAll('[id]')].map(e => e.id);
     return [charts.length, fields.length, ids.length - new Set(ids).size];
@@ -254,8 +258,5 @@ def test_a_thousand_hosts(browser, tmp_path):
     timing = "performance.getEntriesByType('navigation')[0]"
     assert browser.execute_script(f"return {timing}.loadEventEnd") <= 3000
     assert browser.get_log("browser") == []
-    assert (
-        find(browser, "[data-count=host-table]").text == "1,000 of 1,000"
-        or "1000" in find(browser, "[data-count=host-table]").text
-    )
+    assert find(browser, "[data-count=host-table]").text == "1000 of 1000"
     look(browser, "report-1000")

@@ -49,7 +49,11 @@ def environment(spoken: dict[str, dict[str, str]]) -> Environment:
         parts = [f'<span lang="{lang}">{text.format(**safe)}</span>' for lang, text in spoken[key].items()]
         return Markup("".join(parts))
 
-    result.globals.update(say=say)
+    def called(prefix: str, word: str) -> Markup:
+        """The text PREFIX_WORD, or, of a word that came up later than the texts, the word itself."""
+        return say(f"{prefix}_{word}") if f"{prefix}_{word}" in spoken else escape(word.replace("_", " "))
+
+    result.globals.update(say=say, called=called)
     return result
 
 

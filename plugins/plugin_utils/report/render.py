@@ -17,7 +17,7 @@ from typing import Any
 from ansible_collections.ocilab.hosts.plugins.module_utils.comparison import catalogue
 from markupsafe import Markup, escape
 
-from . import answers, charts, embedded, inventory, isolation, outliers, pages, runs, units, views
+from . import answers, charts, embedded, inventory, isolation, outliers, pages, runs, statistics, units, views
 from .fleet import Fleet
 
 _FAMILIES = ("labrun", "runc", "crun", "docker", "podman", "containerd", "crio", "lxc")
@@ -73,7 +73,7 @@ def html(fleets: list[Fleet], results_href: str, markdown_href: str) -> str:
     fleet = fleets[-1]
     script = (Path(__file__).parent / "templates" / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-    environment.globals.update(_helpers(environment.globals["say"]))
+    environment.globals.update(_helpers(environment.globals))
     environment.filters["groupby_kept"] = _groupby_kept
     spoken = {
         key: found
@@ -113,6 +113,7 @@ def _content(fleets: list[Fleet], say: Any) -> dict[str, Any]:
         },
         "most_doors": max([score.tried for score in matrix.scores], default=1) or 1,
         "why": pages.texts_if_any("isolation.yml"),
+        "few_samples": _few_samples(fleet),
         "layers": chains,
         "roles": inventory.ROLES,
         "infos": inventory.infos(fleet),
@@ -127,6 +128,13 @@ def _content(fleets: list[Fleet], say: Any) -> dict[str, Any]:
     }
 
 
+def _few_samples(fleet: Fleet) -> int:
+    """How many samples there are of a whole life, where neither they nor the hosts are enough for an interval."""
+    counts = [int(row.counts.max()) for row in fleet.measured.get("run_true", [])]
+    few = counts and max(counts) < statistics.ENOUGH and len(fleet.hosts) < statistics.ENOUGH
+    return max(counts) if few else 0
+
+
 def _over_time(fleets: list[Fleet]) -> dict[str, Any]:
     if len(fleets) < 2:
         return {"runs": {}, "run_list": []}
@@ -139,11 +147,11 @@ def _over_time(fleets: list[Fleet]) -> dict[str, Any]:
     }
 
 
-def _helpers(say: Any) -> dict[str, Any]:
+def _helpers(globals_: Any) -> dict[str, Any]:
     """What templates call."""
 
     def sized(name: str, size: str) -> Markup:
-        return say("measure_sized", part=say("measure_" + name), size=size)
+        return globals_["say"]("measure_sized", part=globals_["called"]("measure", name), size=size)
 
     def spoken(text: dict[str, str]) -> Markup:
         return Markup("").join(
