@@ -55,13 +55,10 @@ class Units:
         return ""
 
 
-NONE = Units([], "")
-
-
 def show(services: list[str], timeout_s: float) -> Units:
     """What systemd knows of the services now; of nothing on a host without systemd. Raises EngineFailed."""
     if not os.path.isdir("/run/systemd/system"):
-        return NONE
+        return Units([], "")
     words = ["env", "LC_ALL=C", "TZ=UTC", "systemctl", "show", "--property", _PROPERTIES]
     return Units(services, engine.run([*words, *services, "*.socket"], timeout_s))
 

@@ -43,7 +43,7 @@ def survey(names: Iterable[str] | None = None, settings: Settings | None = None)
     try:
         units = services.show([one.unit for one in inspectors if one.unit], given.timeout_s)
     except EngineFailed:
-        units = services.NONE  # systemd does not answer; engines may
+        units = services.Units([], "")  # systemd does not answer; engines may
     return {one.name: _inspect(one, units) for one in inspectors}
 
 
