@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import shutil
 import socketserver
 import subprocess
 import threading
@@ -243,6 +244,20 @@ def test_a_socket_that_would_start_its_service_is_seen_before_it_is_asked():
     one = docker.Docker("docker", inspector.Settings(docker_host="unix:///run/docker.sock"))
     with pytest.raises(Unavailable, match=r"docker\.service\), and to ask its socket would start it"):
         one.fill(shape.new("client-server"), known)
+
+
+def test_the_context_that_a_user_has_chosen_tells_the_address(tmp_path, monkeypatch):
+    for name in ("DOCKER_HOST", "DOCKER_CONTEXT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    one = docker.Docker("docker", inspector.Settings())
+    assert (one._address(), one.context) == ("unix:///var/run/docker.sock", "default")
+    if not shutil.which("docker"):
+        pytest.skip("docker is not installed")
+    endpoint = f"host=unix://{tmp_path}/desktop.sock"
+    subprocess.run(["docker", "context", "create", "desktop-linux", "--docker", endpoint], check=True)
+    (tmp_path / "config.json").write_text('{"currentContext": "desktop-linux"}')
+    assert (one._address(), one.context) == (f"unix://{tmp_path}/desktop.sock", "desktop-linux")
 
 
 def test_no_service_is_told_of_without_systemd():

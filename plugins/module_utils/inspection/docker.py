@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shutil
 
 from ..engines import components, engine
 from . import shape, sockets
 from .http import Certificates, Client
-from .inspector import Inspector, command_version
+from .inspector import Inspector
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from .services import Units
 
 _SOCKET = "/var/run/docker.sock"
+_NOBODY = "unix:///nonexistent/docker.sock"
+_DEFAULT = "default"  # the context without a file
+_COMMAND_TIMEOUT_S = 20.0
 _NEWEST_API = (1, 51)  # after it /system/df has another form
 _RUNNING = ("running", "paused", "restarting")
 _LOCAL = ("localhost", "127.0.0.1", "[::1]")
@@ -41,6 +46,7 @@ class Docker(Inspector):
     def __init__(self, name: str, settings: Any) -> None:
         super().__init__(name, settings)
         self.context = ""
+        self.client: str | None = None
         self.version: dict[str, Any] = {}
         self.told_of = False  # whether its parts are those that it tells of, not those that are seen on this host
 
@@ -49,13 +55,10 @@ class Docker(Inspector):
         address = self.settings.docker_host or os.environ.get("DOCKER_HOST", "")
         if address:
             return str(address)
-        try:
-            path = engine.find_command("docker")
-            words = ["context", "inspect", "--format", "{{.Name}} {{.Endpoints.docker.Host}}"]
-            self.context, address = engine.run([path, *words], self.settings.timeout_s).split()
-        except (engine.Unavailable, engine.EngineFailed, ValueError):
-            address = "unix://" + _SOCKET
-        return str(address)
+        self.context = os.environ.get("DOCKER_CONTEXT") or _current_context() or _DEFAULT
+        if self.context == _DEFAULT:
+            return "unix://" + _SOCKET
+        return _command("context", "inspect", "--format", "{{.Endpoints.docker.Host}}", self.context).strip()
 
     def _certificates(self) -> Certificates:
         """Those that are given, or else those that the environment names for Docker's command."""
@@ -65,7 +68,7 @@ class Docker(Inspector):
         return Certificates(*(os.path.join(folder, name) for name in ("ca.pem", "cert.pem", "key.pem")))
 
     def fill(self, found: dict[str, Any], units: Units) -> None:
-        found["version"]["client"] = command_version("docker")
+        self.client = found["version"]["client"] = _client_version()
         self.address = self._address()
         path = self.address[len("unix://") :] if self.address.startswith("unix://") else ""
         found["sockets"] = [one for one in [sockets.describe(path)] if one] if path else []
@@ -99,10 +102,8 @@ class Docker(Inspector):
         if not self.told_of:
             with _environment("DOCKER_HOST", self.address):
                 return super().components()
-        try:
-            parts = [components.program("client", engine.find_command("docker"), socket=self.address)]
-        except engine.Unavailable:
-            parts = []
+        path = shutil.which("docker")
+        parts = [components.part("client", "docker", self.client, path, socket=self.address)] if path else []
         return parts + parts_told(self.version)
 
 
@@ -160,6 +161,28 @@ def parts_told(version: dict[str, Any]) -> list[dict[str, Any]]:
         if item["Name"] != "docker-init":
             parts.append(components.part(role, name, item["Version"]))
     return parts
+
+
+def _command(*words: str) -> str:
+    """What Docker's command answers to what needs no daemon. Older ones ask it all the same, and could wake it up."""
+    return engine.run(["env", "DOCKER_HOST=" + _NOBODY, engine.find_command("docker"), *words], _COMMAND_TIMEOUT_S)
+
+
+def _client_version() -> str | None:
+    try:
+        return components.version_in(_command("--version"))
+    except (engine.Unavailable, engine.EngineFailed):
+        return None  # what counts is the daemon
+
+
+def _current_context() -> str:
+    """The one that the user has chosen (docker context use), by Docker's documented file of settings."""
+    folder = os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
+    try:
+        with open(os.path.join(folder, "config.json")) as file:
+            return str(json.load(file).get("currentContext") or "")
+    except (OSError, ValueError, AttributeError):
+        return ""
 
 
 def _is_local(address: str) -> bool:

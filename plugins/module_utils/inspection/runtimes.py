@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .services import Units
 
 NAMES = ("runc", "crun", "runsc", "youki", "kata-runtime")
-# Where the state of containers is by default; None for one that no longer has the commands of a runtime.
+# Where the state of containers is by default; Kata Containers has the commands of a runtime no longer.
 _ROOTS = {"runc": "/run/runc", "crun": "/run/crun", "runsc": "/var/run/runsc", "youki": "/run/youki"}
 _LISTS = {"runc": ["list", "--format", "json"], "crun": ["list", "--format", "json"], "runsc": ["list", "-format=json"]}
 _ACTIVE = ("created", "running", "paused")
@@ -47,6 +47,8 @@ class Runtime(Inspector):
         )
         if not known:
             found["notes"].append("it has no command features: what is told of it is what --version says")
+        if self.name not in _LISTS:
+            found["notes"].append("it lists its containers in no form that is made to be read by a program")
         containers = self._containers(path)
         found["disk_usage"]["containers"] = shape.counted(item["status"] in _ACTIVE for item in containers)
         found["objects"]["containers"] = [_container(item) for item in containers]

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from ..engines.engine import EngineFailed
 from ..linux.errors import InvalidInput, OcilabError
 from . import services, shape
 from .cri import CriEngine
@@ -39,7 +40,10 @@ def survey(names: Iterable[str] | None = None, settings: Settings | None = None)
         raise InvalidInput("engine %s: is none of %s" % (unknown[0], ", ".join(NAMES)))
     given = settings or Settings()
     inspectors = [_CLASSES[name](name, given) for name in NAMES if name in chosen]
-    units = services.show([one.unit for one in inspectors if one.unit], given.timeout_s)
+    try:
+        units = services.show([one.unit for one in inspectors if one.unit], given.timeout_s)
+    except EngineFailed:
+        units = services.Units([], "")  # systemd does not answer; engines may
     return {one.name: _inspect(one, units) for one in inspectors}
 
 
