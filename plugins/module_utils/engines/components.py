@@ -79,6 +79,16 @@ def _is_monitor(pid: int) -> bool:
     return any(name.startswith(known) for name in names for known in _MONITORS)
 
 
+def runtime_of(monitors: list[dict[str, Any]]) -> str:
+    """The low-level runtime that a conmon was started with, from what monitor() gives; empty where it tells none."""
+    for one in monitors:
+        words = _words(one["pid"])
+        for option in ("-r", "--runtime"):
+            if option in words[:-1]:
+                return words[words.index(option) + 1]
+    return ""
+
+
 def ancestors(pid: int) -> Iterator[int]:
     """The processes above one, the nearest first, without the host's init."""
     above = parent(pid)

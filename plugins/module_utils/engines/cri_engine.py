@@ -19,7 +19,7 @@ import tarfile
 
 from ..labrun import logs
 from ..linux.errors import OcilabError, Unsupported
-from . import components, cri, cri_images, engine
+from . import components, cri, cri_images, engine, held
 from .first_use import FirstUse, cni_bridges
 
 TYPE_CHECKING = False
@@ -77,8 +77,9 @@ class Cri(engine.Engine):
     def prepare(self, workload: engine.Workload) -> None:
         self.workload = workload
         self.notes = _NO_NETWORK
-        self.first_use = FirstUse(cni_bridges(), _CGROUP)
+        self.first_use = FirstUse.begin(cni_bridges(), _CGROUP)
         self.load(workload.archive)
+        held.take(self.engine, workload.image)
         self.loaded = True
         try:
             self.run_true(self.name.replace("+", "-") + "-probe")
@@ -88,10 +89,11 @@ class Cri(engine.Engine):
 
     def clean_up(self) -> None:
         if self.loaded:
-            self.forget(self.workload.image)
             self.loaded = False
+            if held.give(self.engine, self.workload.image):
+                self.forget(self.workload.image)
         if self.first_use:
-            self.first_use.undo()
+            self.first_use.end()
             self.first_use = None
         if self.service:
             self.service.close()
@@ -201,17 +203,14 @@ class Cri(engine.Engine):
         version = "%d.%d.%d" % sys.version_info[:3]
         parts = [components.part("client", "python", version, os.path.realpath(sys.executable), os.getpid(), socket)]
         parts += [components.process("high-level runtime", pid, socket=socket) for pid in self.daemons()]
-        info = self._info(container_id) if container_id else {}
-        name = (info.get("runtimeOptions") or {}).get("binary_name") or self.runtime or self._default()
-        path = shutil.which(name)
-        runtime = components.program("low-level runtime", path) if path else components.part("low-level runtime", name)
         if not container_id:
-            return [*parts, runtime]
+            return parts + _program(self.runtime or self._cri().default_handler())
+        info = self._info(container_id)
         pid = int(info["pid"])
-        return [*parts, *components.monitor(pid), runtime, components.container(pid)]
-
-    def _default(self) -> str:
-        return self._cri().default_handler() or "runc"
+        monitors = components.monitor(pid)
+        name = (info.get("runtimeOptions") or {}).get("binary_name") or components.runtime_of(monitors)
+        runtime = _program(name or self.runtime or self._cri().default_handler())
+        return [*parts, *monitors, *runtime, components.container(pid)]
 
     # Images
 
@@ -230,6 +229,14 @@ class Cri(engine.Engine):
         if not found:
             raise engine.EngineFailed("image %s: does not exist" % image)
         return int(found["size"])
+
+
+def _program(name: str) -> list[dict[str, Any]]:
+    """The low-level runtime of that name or path, as far as it is known."""
+    path = shutil.which(name) if name else None
+    if path:
+        return [components.program("low-level runtime", path)]
+    return [components.part("low-level runtime", name)] if name else []
 
 
 def _names(archive: str) -> list[str]:
