@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _STAYS = ["/bin/sleep", "600"]
 _BECOMES_S = 0.5
+_NETWORKED = ("client-server", "daemonless")  # kinds of engines that put a container into a network unless told not to
+_OF_ENGINE, _FAILED, _NONE = "the engine's", "none, for the engine's own failed", "none"
 # What the host sees as well, by what the container sees: told once where both differ alike
 _SEEN_TWICE = {
     ("host", "seccomp"): ("seccomp", "mode"),
@@ -34,19 +36,38 @@ def probe(engine: Engine, container_id: str, options: tuple[str, ...] = ()) -> F
     engine's own command line. Raises OcilabError; IncompleteAnswer holds what was found nevertheless.
     """
     machine = os.uname().machine
-    output = engine.output(container_id, Wanted(script.words(machine), options=options))
+    output, network = _told(engine, container_id, script.words(machine), options)
     found = answer.findings(output, container_id, host.namespaces(), machine)
     try:
-        found["host"] = _seen(engine, container_id, options)
+        seen = _seen(engine, container_id, Wanted(_STAYS, network == _OF_ENGINE, options=options))
+        found["host"] = dict(seen, network=network)
     except (OcilabError, OSError) as error:
         message = "what the host sees of the container could not be found: %s" % error
         raise answer.IncompleteAnswer(message, found) from None
     return found
 
 
-def _seen(engine: Engine, container_id: str, options: tuple[str, ...]) -> dict[str, str]:
+def _told(engine: Engine, container_id: str, words: list[str], options: tuple[str, ...]) -> tuple[str, str]:
+    """What the script printed, and which network the container was in: the engine's, where it has one that works."""
+    if engine.kind not in _NETWORKED:
+        return _output(engine, container_id, Wanted(words, options=options)), _NONE
     try:
-        engine.start(container_id, Wanted(_STAYS, options=options))
+        return _output(engine, container_id, Wanted(words, True, options=options)), _OF_ENGINE
+    except OcilabError:
+        return _output(engine, container_id, Wanted(words, options=options)), _FAILED
+
+
+def _output(engine: Engine, container_id: str, wanted: Wanted) -> str:
+    try:
+        return engine.output(container_id, wanted)
+    except OcilabError:
+        engine.remove(container_id)  # a command that was ended for its time leaves its container
+        raise
+
+
+def _seen(engine: Engine, container_id: str, wanted: Wanted) -> dict[str, str]:
+    try:
+        engine.start(container_id, wanted)
         pid = engine.process(container_id)
         host.wait_for(pid, os.path.basename(_STAYS[0]), _BECOMES_S)
         seen = host.view(pid, container_id)
