@@ -33,7 +33,7 @@ def _script(text: str) -> list[str]:
 
 
 def _call(address: str, port: int) -> str:
-    """Connect, and print what is answered. nc waits for ever where nothing comes; a host under load may take its time."""
+    """Connect, and print what is answered. A host under load may take its time, but nc would wait for ever."""
     return "busybox timeout 12 busybox nc -w 10 %s %d </dev/null" % (address, port)
 
 
