@@ -114,6 +114,16 @@ def test_what_an_engine_has_not_is_left_out_with_its_reason():
     assert "left out: pids (no such limit)" in line
 
 
+def test_an_engine_that_cannot_run_a_container_has_failed():
+    run = verification.Verification(expected=True)
+    run.ready = [scene(folder="/tmp")]
+    run.ready[0].subject.adapter.remove = lambda _id: None
+    run.ready[0].subject.adapter.answers += [Unsupported("recorded: there is no plugin bridge")] * 2
+    run.check()
+    assert [result["check"] for result in run.results if verification.failed(result)] == ["run"]
+    assert len(run.results) == 2
+
+
 @pytest.mark.parametrize(("expected", "left_out"), [(True, False), (False, True)])
 def test_an_engine_that_is_not_there(expected, left_out):
     subject = Subject(Recorded(), "no-such-program-anywhere")

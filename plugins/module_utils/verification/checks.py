@@ -11,7 +11,7 @@ import socket
 
 from ..engines import engine
 from ..linux import files
-from ..linux.errors import OcilabError, Unsupported
+from ..linux.errors import OcilabError
 from ..provisioning import commands
 from . import scripts
 from .subjects import MEMORY_BYTES, PIDS, Subject
@@ -185,8 +185,3 @@ def standing(scene: Scene) -> None:
 # In order; the last has to be the last, for its processes stay for a while.
 OF_CONTAINERS: tuple[Callable[[Scene], None], ...] = (network, neighbour, names, volume, memory, cache, pids)
 NAMES = ("service", "run", *(check.__name__ for check in OF_CONTAINERS), "standing")
-
-
-def why_left_out(error: OcilabError) -> str:
-    """The reason, where an error means that there is nothing to check; '' where it is a failure."""
-    return str(error) if isinstance(error, (LeftOut, Unsupported)) else ""

@@ -33,8 +33,8 @@ def _script(text: str) -> list[str]:
 
 
 def _call(address: str, port: int) -> str:
-    """Connect, and print what is answered. nc waits for ever where nothing comes."""
-    return "busybox timeout 4 busybox nc -w 3 %s %d </dev/null" % (address, port)
+    """Connect, and print what is answered. A host under load may take its time, but nc would wait for ever."""
+    return "busybox timeout 12 busybox nc -w 10 %s %d </dev/null" % (address, port)
 
 
 def _target(outside: tuple[str, int] | None, port: int) -> tuple[str, str]:
@@ -80,7 +80,7 @@ def call_neighbour(address: str) -> list[str]:
 
 def look_up(name: str) -> list[str]:
     """Prints the answer of the name server that the container is told of, or that is at its gateway."""
-    words = "busybox timeout 8 busybox nslookup -type=a %s" % shlex.quote(name)
+    words = "busybox timeout 20 busybox nslookup -type=a %s" % shlex.quote(name)
     return _script(_HOST + '[ -s /etc/resolv.conf ] || server="$host"\n' + words + " $server 2>&1; true")
 
 

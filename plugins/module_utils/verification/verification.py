@@ -15,7 +15,7 @@ from ..engines import engine
 from ..images import archive
 from ..images.store import Store
 from ..labrun import bundle as bundles
-from ..linux.errors import OcilabError
+from ..linux.errors import OcilabError, Unsupported
 from . import checks, subjects
 from .listener import Listener
 
@@ -107,7 +107,7 @@ class Verification:
             return
         self._try(scene, checks.service)
         self.begun.append(scene)
-        if self._try(scene, lambda _scene: _make_ready(scene, workload), "run", only_failure=True):
+        if self._try(scene, lambda _scene: _make_ready(scene, workload), "run", is_preparation=True):
             self.ready.append(scene)
 
     def check(self) -> None:
@@ -135,9 +135,9 @@ class Verification:
         check: Callable[[checks.Scene], None],
         name: str = "",
         others: list[str] | None = None,
-        only_failure: bool = False,
+        is_preparation: bool = False,
     ) -> bool:
-        """Whether the check passed, or had nothing to check. only_failure: whether a success is no result."""
+        """Whether the check passed. is_preparation: whether that is no result yet."""
         name = name or check.__name__
         begun = time.monotonic()
         left_out, failure = scene.subject.left_out.get(name, ""), ""
@@ -145,13 +145,15 @@ class Verification:
             if not left_out:
                 check(scene)
         except OcilabError as error:
-            left_out = checks.why_left_out(error)
-            failure = "" if left_out else str(error)
+            # An engine that says so of a container at all does not work here.
+            is_lack = isinstance(error, checks.LeftOut) or (isinstance(error, Unsupported) and name != "run")
+            left_out, failure = (str(error), "") if is_lack else ("", str(error))
         except OSError as error:
             failure = "%s: %s" % (error.filename or "system call", str(error.strerror).lower())
-        if failure or not only_failure:
+        passed = not (left_out or failure)
+        if not (passed and is_preparation):
             self._add(scene, name, left_out, failure, others, time.monotonic() - begun)
-        return not failure
+        return passed
 
     def _add(
         self,
