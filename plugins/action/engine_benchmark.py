@@ -76,14 +76,14 @@ class ActionModule(ActionBase):
         quote = self._connection._shell.quote
         command = "head -c 100 %s; echo; cat %s 2>/dev/null || :" % (quote(results_file), quote(progress))
         deadline = time.monotonic() + limit_s + 60
-        told = -_TELL_S
+        told, shown = -_TELL_S, ""
         while time.monotonic() < deadline:
             state, _newline, line = self._low_level_execute_command(command)["stdout"].partition("\n")
             if _RUNNING not in state:
                 return
-            if line.strip() and time.monotonic() - told >= _TELL_S:
+            if line != shown and time.monotonic() - told >= _TELL_S:
                 Display().display("%s: %s" % (host, line.strip()))
-                told = time.monotonic()
+                told, shown = time.monotonic(), line
             time.sleep(_POLL_S)
         raise AnsibleActionFail(_DEADLINE % limit_s)
 

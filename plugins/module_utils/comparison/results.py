@@ -40,17 +40,17 @@ def detect(names: list[str]) -> dict[str, dict[str, Any]]:
 def predict(host: str, image_name: str, store: Store, plan: dict[str, Any]) -> dict[str, Any]:
     """The document of measure() before anything is measured: engines without values. Raises NotFound."""
     store.get(image_name)
-    return _document(host, tempfile.gettempdir(), plan, detect(plan["engines"]), [])
+    return _document(host, environment.record(tempfile.gettempdir()), plan, detect(plan["engines"]), [])
 
 
 def _document(
-    host: str, work_dir: str, plan: dict[str, Any], engines: dict[str, Any], order: list[dict[str, Any]]
+    host: str, found: dict[str, Any], plan: dict[str, Any], engines: dict[str, Any], order: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """What other tasks know, as what else runs on the host's machine, has its place in it."""
     return {
         "schema_version": SCHEMA_VERSION,
         "host": host,
-        "environment": environment.record(work_dir),
+        "environment": found,
         "plan": plan,
         "engines": engines,
         "order": order,
@@ -75,6 +75,7 @@ def measure(
     bundle = bundles.Bundle(os.path.join(work_dir, "bundle"))
     places: list[Apart] = []
     try:
+        found = environment.record(work_dir)  # before the load is our own
         config = bundles.describe(image, store, {"command": [engine.PROGRAM]})
         bundle.create(image, store, layers_root, config)
         tag = "ocilab-compare:" + prefix
@@ -91,7 +92,7 @@ def measure(
         for name, components in benchmark.components.items():
             described[name]["benchmarks"] = benchmark.results(name)
             _complete(described[name], components)
-        return _document(host, work_dir, plan, described, benchmark.order)
+        return _document(host, found, plan, described, benchmark.order)
     finally:
         progress.tell("removing what was made for it", 1)
         _clean_up(places, bundle, work_dir)
