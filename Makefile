@@ -1,4 +1,4 @@
-# `make compare` and `make test` are all that a newcomer needs; `make help` lists the rest.
+# `make lab` and `make test` are all that a newcomer needs; `make help` lists the rest.
 # Every path is relative: the checkout's own may hold spaces.
 PYTHON ?= python3
 OUTPUT ?= build/compare
@@ -12,9 +12,10 @@ MOVED := $(shell for link in .venv/lib/python3*/site-packages/ansible_collection
 HOSTS ?= 3
 RELEASE ?= bookworm
 
-.PHONY: help compare test lint sanity bench labrun lab-up lab-down venv clean check-host packages moved
+.PHONY: help lab compare test lint sanity bench labrun lab-up lab-down venv clean check-host packages moved
 
 help:
+	@echo "make lab       lab hosts, every engine on each, proven and compared: write build/lab/report.html (root)"
 	@echo "make compare   build a bundle, run it in labrun and in every engine found here, write $(OUTPUT)/report.html (root)"
 	@echo "make test      lint, and run every test (root; TEST_ENGINES=none installs and needs no engine)"
 	@echo "make lint      ansible-lint, ruff, mypy, yamllint, shellcheck, changelog, ansible-test sanity"
@@ -40,6 +41,10 @@ check-host:
 compare: check-host .venv/.run
 	@PWD="$$(pwd)" ANSIBLE_CONFIG=playbooks/ansible.cfg .venv/bin/python -m ansible playbook ocilab.hosts.compare \
 	  -e "compare_output_dir='$(OUTPUT)'"
+
+lab: check-host .venv/.run
+	@PWD="$$(pwd)" ANSIBLE_CONFIG=playbooks/ansible.cfg .venv/bin/python -m ansible playbook ocilab.hosts.lab \
+	  -e "lab_host_release=$(RELEASE)"
 
 lab-up: check-host .venv/.run
 	@PWD="$$(pwd)" ANSIBLE_CONFIG=playbooks/ansible.cfg .venv/bin/python -m ansible playbook ocilab.hosts.lab_up \
