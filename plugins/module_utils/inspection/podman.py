@@ -39,9 +39,9 @@ class Podman(Inspector):
             self.unit = "podman.service"  # serves the API for whoever wants it; Podman itself needs it not
 
     def fill(self, found: dict[str, Any], units: Units) -> None:
-        self.adapter.detect()
         if not self.adapter.rootless and os.geteuid() != 0:
             raise engine.Unavailable(_NEEDS_ROOT)
+        self.adapter.detect()
         self.adapter._begin()
         try:
             self._ask(found)

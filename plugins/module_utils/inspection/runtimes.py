@@ -68,8 +68,8 @@ class Runtime(Inspector):
 
     def _containers(self, path: str) -> list[dict[str, Any]]:
         root = self._root() or ""
-        # A runtime that is asked for its list makes the folder where there is none; then the list is empty.
-        if self.name not in _LISTS or not os.path.isdir(root) or not os.listdir(root):
+        # A runtime that is asked for its list makes the folder where there is none. A user may not look into root's.
+        if self.name not in _LISTS or not os.access(root, os.R_OK) or not os.listdir(root):
             return []
         return json.loads(engine.run([path, *_LISTS[self.name]], self.settings.timeout_s)) or []
 
