@@ -29,7 +29,7 @@ class Answer:
 
 def answers(fleet: Fleet, isolation: Matrix, layers: list[Layers]) -> list[Answer]:
     """The answers to the four questions, in order."""
-    return [fastest(fleet), densest(fleet), tightest(isolation), nearest(layers)]
+    return [fastest(fleet), densest(fleet), tightest(isolation), nearest(fleet, layers)]
 
 
 def fastest(fleet: Fleet) -> Answer:
@@ -118,8 +118,9 @@ def tightest(isolation: Matrix) -> Answer:
     return Answer("isolation", " · ".join(best[:2]), f"{values['shut']} / {values['tried']}", "isolation_most", values)
 
 
-def nearest(layers: list[Layers]) -> Answer:
+def nearest(fleet: Fleet, layers: list[Layers]) -> Answer:
     """What lies between the command and the process?"""
+    layers = [found for found in layers if fleet.engine(found.engine)["kind"] != "library"]
     if not layers:
         return Answer("layers", "–", "", "layers_nothing")
     few = min(layers, key=lambda found: found.between)

@@ -212,6 +212,11 @@ class Fleet:
         return next((engine for engine in known if engine["available"]), known[0])
 
     @property
+    def available(self) -> list[str]:
+        """The engines that some host could measure."""
+        return [name for name in self.engines if self.engine(name)["available"]]
+
+    @property
     def synthetic(self) -> bool:
         """Whether the documents were made up, and not measured."""
         return any(host.plan["profile"].startswith("synthetic") for host in self.hosts)

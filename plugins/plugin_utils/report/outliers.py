@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ class Outlier:
     reasons: list[Reason]
 
 
+@lru_cache(maxsize=1)
 def outliers(fleet: Fleet) -> list[Outlier]:
     """The outliers of a fleet, the farthest first; none of fewer than ENOUGH hosts."""
     if len(fleet.hosts) < statistics.ENOUGH or not fleet.cases:
@@ -149,4 +151,5 @@ def _engine_trait(host: Host, name: str, trait: str) -> str:
     engine: dict[str, Any] = host.engines.get(name, {})
     if trait in ("version", "runtime"):
         return str(engine.get(trait) or "")
-    return str(host.info.get(engine.get("engine", name), {}).get("system", {}).get(trait) or "")
+    told = host.info.get(name) or host.info.get(engine.get("engine", name)) or {}
+    return str((told.get("system") or {}).get(trait) or "")

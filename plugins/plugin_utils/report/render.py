@@ -103,9 +103,7 @@ def _content(fleets: list[Fleet], say: Any) -> dict[str, Any]:
         "answers": answers.answers(fleet, matrix, chains),
         "cases": cases,
         "several": len(fleet.hosts) > 1,
-        "measured_engines": sum(
-            any(host.engines.get(name, {}).get("available") for host in fleet.hosts) for name in fleet.engines
-        ),
+        "measured_engines": len(fleet.available),
         "date": fleet.run.time[:10],
         "isolation": matrix,
         "doors": {
