@@ -26,12 +26,13 @@ _DATA_PORT, _ECHO_PORT = 8000, 8001
 # nc hands its socket to the program (-e), so that no copying of its own comes between.
 _SERVER = (
     "%(busybox)s nc -ll -p %(data)d -e %(busybox)s dd if=/dev/zero bs=65536 count=%(count)d &"
-    " exec %(busybox)s nc -ll -p %(echo)d -e %(busybox)s cat"
+    " exec %(busybox)s nc -ll -p %(echo)d -e %(busybox)s sh -c 'while read -r y; do echo y; done'"
 )
 _IS_UP = (
     "i=0; until %(busybox)s nc -w 1 %(address)s %(echo)d -e %(busybox)s true 2>/dev/null;"
     ' do i=$((i+1)); [ "$i" -lt 100 ] || { echo "no answer from %(address)s"; exit 1; }; %(busybox)s usleep 20000; done'
 )
+_RECEIVE = "dd of=/dev/null ibs=65536 obs=32768"  # whose blocks out are whole ones, so that they can be counted
 _EXCHANGES = "i=0; while [ $i -lt %d ]; do echo x; read -r y || exit 1; i=$((i+1)); done"
 
 
@@ -39,7 +40,7 @@ def syscall(at: seat.Seat) -> Iterator[seat.Measured]:
     """One system call: dd reads a byte of /dev/zero and writes it to /dev/null, time and again."""
     count = seat.required(at.sizes["syscalls"], "syscalls")
     pairs = max(1, count // 2)
-    seconds = _timed_s(at, at.standing(), "%s dd if=/dev/zero of=/dev/null bs=1 count=%d" % (_BUSYBOX, pairs))
+    seconds, _said = _timed(at, at.standing(), "%s dd if=/dev/zero of=/dev/null bs=1 count=%d" % (_BUSYBOX, pairs))
     yield "call", "ns", seconds * 1e9 / (2 * pairs)
 
 
@@ -57,7 +58,7 @@ def _written(at: seat.Seat, container_id: str, path: str, size: int) -> float:
     block = min(size, _BLOCK)
     count = size // block
     words = (_BUSYBOX, path, block, count)
-    seconds = _timed_s(at, container_id, "%s dd if=/dev/zero of=%s bs=%d count=%d conv=fsync" % words)
+    seconds, _said = _timed(at, container_id, "%s dd if=/dev/zero of=%s bs=%d count=%d conv=fsync" % words)
     at.engine.execute(container_id, [_BUSYBOX, "rm", path])
     return block * count / seconds
 
@@ -73,25 +74,27 @@ def network(at: seat.Seat) -> Iterator[seat.Measured]:
     address = at.engine.address(server)
     at.engine.execute(client, [*seat.SHELL, _IS_UP % dict(names, address=address)])
     connect = "%s nc %s %%d -e %s " % (_BUSYBOX, address, _BUSYBOX)
-    seconds = _timed_s(at, client, connect % _DATA_PORT + "dd of=/dev/null bs=65536")
+    seconds, said = _timed(at, client, connect % _DATA_PORT + _RECEIVE)
+    if "%d+0 records out" % (2 * blocks) not in said:
+        raise seat.failed("not all of %d bytes arrived: %s" % (blocks * 65536, "; ".join(said)))
     yield "throughput", "bytes_per_s", blocks * 65536 / seconds
-    seconds = _timed_s(at, client, connect % _ECHO_PORT + "sh -c '%s'" % _EXCHANGES % exchanges)
+    seconds, _said = _timed(at, client, connect % _ECHO_PORT + "sh -c '%s'" % _EXCHANGES % exchanges)
     yield "latency", "ns", seconds * 1e9 / exchanges
 
 
-def _timed_s(at: seat.Seat, container_id: str, work: str) -> float:
-    """The seconds of a command of the shell in the container."""
+def _timed(at: seat.Seat, container_id: str, work: str) -> tuple[float, list[str]]:
+    """The seconds of a command of the shell in the container, and the lines that it wrote."""
     script = _TIMED % {"busybox": _BUSYBOX, "work": work}
     lines = at.engine.execute(container_id, [*seat.SHELL, script]).splitlines()
     marks = {}
     for line in lines:
         stamp, _blank, text = line.partition(" ")
         marks[text.strip()] = stamp
+    said = [text for text in marks if text not in ("", "begin", "end")]
     try:
         seconds = float(marks["end"]) - float(marks["begin"])
     except (KeyError, ValueError):
-        said = lines[-1].partition(" ")[2] if lines else "no output"  # without its stamp
-        raise seat.failed("%s: %s" % (work.split(" ")[1], said)) from None
+        raise seat.failed("%s: %s" % (work.split(" ")[1], said[-1] if said else "it ended early")) from None
     if seconds <= 0:
         raise seat.failed("the container's clock went back")
-    return seconds
+    return seconds, said
