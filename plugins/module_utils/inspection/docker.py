@@ -81,6 +81,8 @@ class Docker(Inspector):
             found["sockets"] = [sockets.remote(self.address)]
         desktop = found["system"]["desktop"]
         self.told_of = desktop or not path
+        if path and found["service"] and components.listener(path) != found["service"]["main_pid"]:
+            found["service"] = None  # another daemon of this host, as a user's
         if desktop or not _is_local(self.address):
             found["service"] = None
             found["notes"].append(_DESKTOP_NOTE if desktop else _REMOTE_NOTE % self.address)
