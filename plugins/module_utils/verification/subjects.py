@@ -123,8 +123,8 @@ class DockerSubject(Subject):
 
 
 class PodmanSubject(Subject):
-    """Where no udev runs, as in lab hosts, its bridge takes another address as containers come and go, and those that run
-    lose their way to the host for some seconds. It is held to the one that it has, as udev does elsewhere.
+    """Where no udev runs, as in lab hosts, its bridge takes another address as containers come and go, and those that
+    run lose their way to the host for some seconds. It is held to the one that it has, as udev does elsewhere.
     """
 
     def settle(self) -> None:
