@@ -43,7 +43,10 @@ def _check(engine: str) -> None:
 
 
 def _is_of(name: str, image: str) -> bool:
-    return name == image or name.startswith("sha256:")
+    """Whether a name of containerd's is one of the image: as it was given, by its id, or by its digest once pulled."""
+    folder, slash, last = image.rpartition("/")
+    repository = folder + slash + last.partition("@")[0].partition(":")[0]
+    return name == image or name.startswith(("sha256:", repository + "@"))
 
 
 def has(engine: str, image: str, storage: str = CRIO_STORAGE) -> bool:

@@ -10,6 +10,7 @@ import os
 
 from ..engines import engine, registry
 from ..images.store import Store
+from ..linux import files
 from ..linux.cgroups import manager as cgroups
 from ..linux.errors import OcilabError
 from ..provisioning import commands
@@ -20,6 +21,8 @@ PIDS = 24
 _LIMITED = ("--memory", str(MEMORY_BYTES), "--pids-limit", str(PIDS))
 _BY_CRI = ("memory=%d" % MEMORY_BYTES,)
 _NOT_BY_CRI = {"pids": "the CRI has no field for a limit of processes; Kubernetes sets one for a whole pod"}
+_BRIDGES_OF_PODMAN = ("podman0", "cni-podman0")
+_SET = "3"  # NET_ADDR_SET: somebody has chosen it
 _CONTAINERD_READY = "/etc/containerd/ocilab.toml"
 
 
@@ -64,6 +67,9 @@ class Subject:
         self.adapter.detect()
         self.is_found = True
         self.adapter.prepare(workload)
+
+    def settle(self) -> None:
+        """Once its first container runs. Raises OcilabError."""
 
     def connect(self, container_ids: list[str]) -> None:
         """Let containers reach each other, where those of the usual network do not. Raises OcilabError."""
@@ -116,6 +122,18 @@ class DockerSubject(Subject):
         return failures
 
 
+class PodmanSubject(Subject):
+    """Where no udev runs, as in lab hosts, its bridge takes another address as containers come and go, and those that
+    run lose their way to the host for some seconds. It is held to the one that it has, as udev does elsewhere.
+    """
+
+    def settle(self) -> None:
+        for name in _BRIDGES_OF_PODMAN:
+            folder = "/sys/class/net/%s/" % name
+            if os.path.isdir(folder) and files.read_text(folder + "addr_assign_type").strip() != _SET:
+                commands.run("ip", "link", "set", "dev", name, "address", files.read_text(folder + "address").strip())
+
+
 class RootlessSubject(Subject):
     """Podman of a user: it wants one who may have containers."""
 
@@ -134,7 +152,7 @@ def _docker(adapter: engine.Engine) -> Subject:
 
 
 def _podman(adapter: engine.Engine) -> Subject:
-    return Subject(adapter, "podman", _LIMITED, ("podman.socket",))
+    return PodmanSubject(adapter, "podman", _LIMITED, ("podman.socket",))
 
 
 def _rootless(adapter: engine.Engine) -> Subject:

@@ -180,3 +180,4 @@ class Verification:
 def _make_ready(scene: checks.Scene, workload: engine.Workload) -> None:
     scene.subject.begin(workload)
     scene.stand()
+    scene.subject.settle()
