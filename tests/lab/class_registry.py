@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the ocilab.hosts authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A class of three lab hosts with engines, one of which has the registries, and another the upstream of the cache."""
+"""A class of lab hosts, the first of which has the registries, and another, where there is one, the cache's upstream."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 from lab_hosts import ANSIBLE
 
+PUSHER = Path(__file__).resolve().parents[2] / "molecule" / "registry" / "push.py"
 RELEASES = ("bookworm", "trixie", "bookworm")
 # Not installed, so that it is no part of what the roles bring and take away.
 UPSTREAM = """
@@ -52,11 +54,12 @@ _REQUEST = re.compile(r'^(\S+) - \S+ \[[^]]*\] "(\w+) (/v2/\S*) HTTP/\S+" (\d+)'
 
 
 class Class:
-    """names: of the hosts; the first has the registries, the second the upstream."""
+    """names: of the hosts; the first has the registries, the second or else the first the upstream."""
 
-    def __init__(self, lab, folder):
+    def __init__(self, lab, folder, hosts=3):
         self.lab = lab
-        self.names = lab.names[:3]
+        self.names = lab.names[:hosts]
+        self.upstream = min(1, hosts - 1)
         self.folder = folder
         self.inventory = folder / "inventory.json"
         hosts = {
@@ -64,7 +67,7 @@ class Class:
         }
         groups = {"hosts": hosts, "children": {"registry_hosts": {"hosts": {self.names[0]: {}}}}}
         self.inventory.write_text(json.dumps({"all": groups}))
-        self.shell(1, UPSTREAM, timeout=300)
+        self.shell(self.upstream, UPSTREAM, timeout=300)
 
     def shell(self, number, script, timeout=300):
         return self.lab.shell(self.names[number], script, timeout)
@@ -101,6 +104,12 @@ class Class:
             1, f"cd /run/upstream/data/docker/registry/v2/repositories/library/{name} && find . -name link"
         )
         return sorted(set(re.findall(r"sha256/([0-9a-f]{64})/link", kept)))
+
+    def push_without_engine(self, name):
+        """An image without layers."""
+        words = [str(self.lab.labrun_path), "--root", str(self.lab.root), "exec", self.names[self.upstream]]
+        words += ["python3", "-", "127.0.0.1", "5005", f"library/{name}", "1"]
+        subprocess.run(words, input=PUSHER.read_bytes(), check=True, timeout=120)
 
     def pull(self, number, engine, name):
         return self.shell(number, PULL[engine].format(name=name)).strip()
