@@ -9,6 +9,8 @@ import shutil
 
 import columns
 import pytest
+from ansible_collections.ocilab.hosts.plugins.module_utils.engines import engine
+from ansible_collections.ocilab.hosts.plugins.module_utils.engines.docker import Docker
 
 pytestmark = pytest.mark.root
 # With a daemon of our own, which has no bridge; containers of Podman's and labrun's own reach each other.
@@ -57,3 +59,18 @@ def test_docker_is_asked_for_its_runtimes(bench, dockerd, monkeypatch):
     reason = columns.seen("docker+youki", bench)["unavailable"]
     assert "knows no runtime youki" in reason
     assert "runc" in reason
+
+
+@pytest.mark.engines
+def test_columns_of_one_engine_do_not_take_each_others_image(bench, dockerd, monkeypatch):
+    """As where a column cannot be measured and is cleaned up while its sister is."""
+    monkeypatch.setenv("DOCKER_HOST", dockerd)
+    one, other = Docker(), Docker("runc")
+    for adapter in (one, other):
+        adapter.detect()
+        adapter.prepare(bench.workload)
+    other.clean_up()
+    assert one.output("tt-still", engine.Wanted(["/bin/echo", "there"])) == "there\n"
+    one.clean_up()
+    with pytest.raises(engine.EngineFailed):
+        one.image_bytes(bench.workload.image)

@@ -38,7 +38,7 @@ def found(lab, tmp_path_factory):
     play.write_text(json.dumps([{"hosts": "all", "tasks": [{"ocilab.hosts.engine_packages": PACKAGES}]}]))
     words = [sys.executable, "-m", "ansible", "playbook", "-i", str(inventory)]
     for more in (["ocilab.hosts.provision", "-e", json.dumps({"podman_users": [{"name": "student"}]})], [str(play)]):
-        done = subprocess.run([*words, *more], env=ANSIBLE, capture_output=True, text=True, timeout=900, check=False)
+        done = subprocess.run([*words, *more], env=ANSIBLE, capture_output=True, text=True, timeout=1800, check=False)
         assert done.returncode == 0, done.stdout
     inside = [str(lab.labrun_path), "--root", str(lab.root), "exec", name]
     pack = ["tar", "-C", str(REPOSITORY), "-c", "--exclude=__pycache__", "plugins/module_utils"]
@@ -47,7 +47,7 @@ def found(lab, tmp_path_factory):
     subprocess.run([*inside, "tar", "-C", COLLECTION, "-x"], input=code, check=True, timeout=60)
     program = Path(columns.__file__).read_bytes()
     inside += ["python3", "-", "/srv/collection", *COLUMNS, *ABSENT]
-    done = subprocess.run(inside, input=program, capture_output=True, timeout=900, check=False)
+    done = subprocess.run(inside, input=program, capture_output=True, timeout=1800, check=False)
     assert done.returncode == 0, done.stderr.decode()
     yield {line["column"]: line["seen"] for line in map(json.loads, done.stdout.splitlines())}
     lab.bring(state="absent")

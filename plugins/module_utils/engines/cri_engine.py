@@ -19,7 +19,7 @@ import tarfile
 
 from ..labrun import logs
 from ..linux.errors import OcilabError, Unsupported
-from . import components, cri, cri_images, engine
+from . import components, cri, cri_images, engine, held
 from .first_use import FirstUse, cni_bridges
 
 TYPE_CHECKING = False
@@ -77,8 +77,9 @@ class Cri(engine.Engine):
     def prepare(self, workload: engine.Workload) -> None:
         self.workload = workload
         self.notes = _NO_NETWORK
-        self.first_use = FirstUse(cni_bridges(), _CGROUP)
+        self.first_use = FirstUse.begin(cni_bridges(), _CGROUP)
         self.load(workload.archive)
+        held.take(self.engine, workload.image)
         self.loaded = True
         try:
             self.run_true(self.name.replace("+", "-") + "-probe")
@@ -88,10 +89,11 @@ class Cri(engine.Engine):
 
     def clean_up(self) -> None:
         if self.loaded:
-            self.forget(self.workload.image)
             self.loaded = False
+            if held.give(self.engine, self.workload.image):
+                self.forget(self.workload.image)
         if self.first_use:
-            self.first_use.undo()
+            self.first_use.end()
             self.first_use = None
         if self.service:
             self.service.close()

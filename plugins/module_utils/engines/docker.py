@@ -12,7 +12,7 @@ import shutil
 import subprocess
 
 from ..linux.errors import OcilabError, Unsupported
-from . import components, engine
+from . import components, engine, held
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,12 +45,17 @@ class ContainerCommand(engine.Engine):
     def prepare(self, workload: engine.Workload) -> None:
         self.workload = workload
         self.load(workload.archive)
+        held.take(self._store(), workload.image)
         self.loaded = True
 
     def clean_up(self) -> None:
         if self.loaded:
-            self.forget(self.workload.image)
             self.loaded = False
+            if held.give(self._store(), self.workload.image):
+                self.forget(self.workload.image)
+
+    def _store(self) -> str:
+        return self.engine + "-rootless" if self.rootless else self.engine
 
     # A container's life
 

@@ -11,25 +11,43 @@ import os
 
 from ..linux import mounts, netlink, syscalls
 from ..linux.cgroups import manager as cgroups
+from . import held
 
 _CNI = "/etc/cni/net.d"
 
 
 class FirstUse:
-    """Notes what is there when it is made; undo() takes away what has come since and nobody uses.
+    """What is there before an engine is used; end() takes away what has come since and nobody uses.
 
-    bridges: names of network devices; cgroup: the name of a cgroup in every hierarchy; mounted: a path that becomes a
-    mount, empty for none.
+    Several columns may have an engine in common: what was before the first of them goes for all, and the last one's
+    end() is the end. bridges: names of network devices; cgroup: the name of a cgroup in every hierarchy, by which the
+    engine is known here; mounted: a path that becomes a mount, empty for none.
     """
 
-    def __init__(self, bridges: set[str], cgroup: str, mounted: str = "") -> None:
+    _begun: dict[str, FirstUse] = {}
+
+    @classmethod
+    def begin(cls, bridges: set[str], cgroup: str, mounted: str = "") -> FirstUse:
+        """The one of the engine, for one more column."""
+        held.take("first use", cgroup)
+        if cgroup not in cls._begun:
+            cls._begun[cgroup] = cls(bridges, cgroup, mounted)
+        return cls._begun[cgroup]
+
+    def __init__(self, bridges: set[str], cgroup: str, mounted: str) -> None:
+        self.name = cgroup
         present = {link["name"] for link in netlink.links()}
         self.bridges = bridges - present
         self.cgroups = [path for path in _cgroups(cgroup) if not os.path.isdir(path)]
         self.mounted = mounted if mounted and not mounts.is_mounted(mounted) else ""
 
-    def undo(self) -> None:
-        """Take it away; what is in use meanwhile stays."""
+    def end(self) -> None:
+        """One column less; after the last what came is taken away, but for what is in use meanwhile."""
+        if held.give("first use", self.name):
+            del self._begun[self.name]
+            self._undo()
+
+    def _undo(self) -> None:
         if self.mounted and mounts.is_mounted(self.mounted):
             try:
                 syscalls.umount(os.fsencode(self.mounted), 0)

@@ -54,7 +54,7 @@ class Lxc(engine.Engine):
 
     def prepare(self, workload: engine.Workload) -> None:
         self.workload = workload
-        self.first_use = FirstUse(set(), _CGROUP)
+        self.first_use = FirstUse.begin(set(), _CGROUP)
         self.folder = os.path.join(workload.work_dir, "lxc")
         self.rootfs = os.path.join(self.folder, "rootfs")
         self.host_id = _first_id(_lines(_DEFAULT))
@@ -85,7 +85,7 @@ class Lxc(engine.Engine):
     def clean_up(self) -> None:
         if self.first_use:
             shutil.rmtree(self.folder, ignore_errors=True)
-            self.first_use.undo()
+            self.first_use.end()
             self.first_use = None
 
     # A container's life

@@ -47,7 +47,7 @@ class Podman(ContainerCommand):
         return engine.run([self.path, "--version"], _DETECT_TIMEOUT_S).strip().replace("podman version ", "")
 
     def prepare(self, workload: engine.Workload) -> None:
-        self.first_use = FirstUse(_BRIDGES, _CGROUP, _STORAGE)
+        self._begin()
         if self.runtime == "labrun":
             path = os.path.join(workload.work_dir, "podman-labrun")
             command.write_executable(path)
@@ -86,12 +86,15 @@ class Podman(ContainerCommand):
         try:
             super().clean_up()
         finally:
-            if self.first_use:
-                self._undo(self.first_use)
-                self.first_use = None
+            self._end()
 
-    def _undo(self, first_use: FirstUse) -> None:
-        first_use.undo()
+    def _begin(self) -> None:
+        self.first_use = FirstUse.begin(_BRIDGES, _CGROUP, _STORAGE)
+
+    def _end(self) -> None:
+        if self.first_use:
+            self.first_use.end()
+            self.first_use = None
 
     # What stands behind it
 

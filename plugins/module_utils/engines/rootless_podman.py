@@ -12,7 +12,6 @@ import signal
 
 from ..linux.errors import Unsupported
 from . import engine
-from .first_use import FirstUse
 from .podman import Podman
 
 TYPE_CHECKING = False
@@ -37,8 +36,7 @@ class RootlessPodman(Podman):
     def __init__(self) -> None:
         super().__init__()
         self.name = "podman-rootless"
-        self.was_used = True
-        self.was_paused = True
+        self.begun = False
 
     def detect(self) -> str:
         version = super().detect()
@@ -57,8 +55,6 @@ class RootlessPodman(Podman):
         return version
 
     def prepare(self, workload: engine.Workload) -> None:
-        self.was_used = os.path.isdir(os.path.join(self.user.pw_dir, _STORAGE))
-        self.was_paused = bool(self._pause_pid())
         super().prepare(workload)
         self.notes = "; ".join(text for text in ("run as the user " + self.user.pw_name, self.notes) if text)
 
@@ -80,8 +76,16 @@ class RootlessPodman(Podman):
         except (OSError, ValueError):
             return 0
 
-    def _undo(self, first_use: FirstUse) -> None:
-        """What Podman keeps for a user who has never used it before, and its lasting process if that is new."""
+    def _begin(self) -> None:
+        self.was_used = os.path.isdir(os.path.join(self.user.pw_dir, _STORAGE))
+        self.was_paused = bool(self._pause_pid())
+        self.begun = True
+
+    def _end(self) -> None:
+        """Take back what Podman keeps for a user who had never used it, and its lasting process if that is new."""
+        if not self.begun:
+            return
+        self.begun = False
         if not self.was_used:
             engine.run(self._command("system", "reset", "--force"), _RESET_TIMEOUT_S)
         pid = self._pause_pid()
