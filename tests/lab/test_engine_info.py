@@ -50,7 +50,7 @@ def host(request, lab, tmp_path_factory):
     }
     words = [sys.executable, "-m", "ansible", "playbook", "-i", str(made.inventory), "ocilab.hosts.provision"]
     words += ["-e", json.dumps(variables)]
-    done = subprocess.run(words, env=ANSIBLE, capture_output=True, text=True, timeout=1200, check=False)
+    done = subprocess.run(words, env=ANSIBLE, capture_output=True, text=True, timeout=1800, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
     packages = {"owner": "test", "name": ["python3-grpcio", "busybox-static"]}
     assert not module(made, "engine_packages", **packages)["failed"]

@@ -320,6 +320,7 @@ def test_what_a_runtime_says_of_itself():
         "go": "go1.19.8",
         "libseccomp": "2.5.4",
     }
+    assert runtimes.said("crun version 1.21\nspec: 1.0.0\n+SYSTEMD +SECCOMP +WASM:wasmedge\n") == {"spec": "1.0.0"}
 
 
 def test_containerd_by_its_cri_configuration():

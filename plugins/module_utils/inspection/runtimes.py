@@ -76,7 +76,8 @@ class Runtime(Inspector):
 
 def said(text: str) -> dict[str, str]:
     """What --version says beside the version: {"commit": ..., "spec": ...}."""
-    pairs = [line.split(":", 1) for line in text.splitlines() if ":" in line and not line.startswith(" ")]
+    # Not crun's line of what it was built with, which begins with +SYSTEMD.
+    pairs = [line.split(":", 1) for line in text.splitlines() if ":" in line and not line.startswith((" ", "+"))]
     return {name.strip(): value.strip() for name, value in pairs if value.strip()}
 
 
