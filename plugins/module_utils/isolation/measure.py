@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Rows = dict[str, dict[str, Any]]
 
-# As of a login: LXC's containers, with ids of their own, find no way into folders of a narrower one, as modules may have.
+# As of a login: under a narrower one, as modules may have, LXC's containers with ids of their own find no way in.
 _UMASK = 0o022
 
 
