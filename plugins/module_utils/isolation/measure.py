@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     Rows = dict[str, dict[str, Any]]
 
+# As of a login: under a narrower one, as modules may have, LXC's containers with ids of their own find no way in.
+_UMASK = 0o022
+
 
 def predict(image_name: str, store: Store, names: list[str]) -> Rows:
     """The rows of measure() before anything was started: without findings. Raises NotFound, InvalidInput."""
@@ -41,12 +44,14 @@ def measure(image_name: str, store: Store, layers_root: str, names: list[str], t
     work_dir = tempfile.mkdtemp(prefix="ocilab-isolation-")
     bundle = bundles.Bundle(os.path.join(work_dir, "bundle"))
     name = os.path.basename(work_dir).lower().replace("_", "x")
+    mask = os.umask(_UMASK)
     try:
         bundle.create(image, store, layers_root, bundles.describe(image, store, {"command": [engines.PROGRAM]}))
         path, tag = os.path.join(work_dir, "image.tar"), "ocilab-isolation:" + name
         archive.write_docker_archive(store, image, path, tag)
         return dict(_rows(columns, engines.Workload(work_dir, bundle.path, path, tag, timeout_s), name))
     finally:
+        os.umask(mask)
         bundle.remove()
         shutil.rmtree(work_dir)
 
