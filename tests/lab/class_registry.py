@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the ocilab.hosts authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A class of lab hosts, the first of which has the registries, and another, where there is one, the cache's upstream."""
+"""A class of lab hosts: the first has the registries, another, where there is one, the cache's upstream."""
 
 from __future__ import annotations
 
