@@ -57,7 +57,9 @@ def markdown(fleet: Fleet) -> str:
 def _lead(fleet: Fleet, texts: dict[str, str]) -> str:
     date = fleet.run.time[:10]
     if len(fleet.hosts) == 1:
-        return _escaped(texts["lead_one"].format(engines=len(fleet.available), host=fleet.hosts[0].name, date=date)) + "."
+        return _escaped(
+            texts["lead_one"].format(engines=len(fleet.available), host=fleet.hosts[0].name, date=date) + "."
+        )
     return texts["lead_many"].format(engines=len(fleet.available), hosts=len(fleet.hosts), date=date) + "."
 
 
