@@ -389,8 +389,9 @@ def variant(original, number, total):
         for found in engine["benchmarks"].values():
             for measured in found["measures"].values():
                 times = {"ns": own, "bytes": 1, "bytes_per_s": 1 / own, "per_s": 1 / own}[measured["unit"]]
+                digits = 3 if measured["unit"] == "per_s" else None
                 measured["values"] = [
-                    round(value * times * noise.uniform(0.9, 1.12), 3) for value in measured["values"]
+                    round(value * times * noise.uniform(0.9, 1.12), digits) for value in measured["values"]
                 ]
     return result
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import marshal
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,7 +100,7 @@ def load(results_dir: str) -> Run:
     if not paths:
         raise BadResults(f"{results_dir}: there is no HOST.json in it; run the playbook ocilab.hosts.compare first")
     run = Run(results_dir, [], [])
-    shared: dict[str, Any] = {}
+    shared: dict[bytes, Any] = {}
     with _no_collector():
         for path in paths:
             _add(run, path, shared)
@@ -118,7 +119,7 @@ def _no_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _add(run: Run, path: Path, shared: dict[str, Any]) -> None:
+def _add(run: Run, path: Path, shared: dict[bytes, Any]) -> None:
     document = _read(path)
     try:
         if "unreachable" in document:
@@ -150,7 +151,7 @@ def _typed(table: dict[str, Any], name: str, kind: Any) -> Any:
     return table[name]
 
 
-def _host(document: dict[str, Any], shared: dict[str, Any]) -> Host:
+def _host(document: dict[str, Any], shared: dict[bytes, Any]) -> Host:
     top = {name: _typed(document, name, kind) for name, kind in _TOP.items()}
     engines = {name: _engine(engine, shared) for name, engine in top["engines"].items()}
     host = Host(top["host"], top["environment"], top["plan"], top["machine"], top["info"], engines, [], {})
@@ -163,12 +164,11 @@ def _host(document: dict[str, Any], shared: dict[str, Any]) -> Host:
     return host
 
 
-def _engine(engine: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
+def _engine(engine: dict[str, Any], shared: dict[bytes, Any]) -> dict[str, Any]:
     result = {name: _typed(engine, name, kind) for name, kind in _ENGINE.items() if name != "benchmarks"}
     if result["isolation"] is not None:
         # Most hosts find the same: one copy of each serves all.
-        text = json.dumps(result["isolation"], sort_keys=True)
-        result["isolation"] = shared.setdefault(text, result["isolation"])
+        result["isolation"] = shared.setdefault(marshal.dumps(result["isolation"]), result["isolation"])
         _typed(result["isolation"], "findings", dict)
     return result
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import zlib
 from typing import Any
 
@@ -27,8 +26,7 @@ def deflated(fleet: Fleet, texts: dict[str, Any]) -> str:
     """All of it; texts are those that the script speaks."""
     data = dict(_described(fleet), texts=texts)
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    text = re.sub(r"(?<=\d)\.0(?=[,\]])", "", text)
-    return base64.b64encode(zlib.compress(text.encode("utf-8"), 6)).decode("ascii")
+    return base64.b64encode(zlib.compress(text.encode("utf-8"), 5)).decode("ascii")
 
 
 def _described(fleet: Fleet) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ class Outlier:
     reasons: list[Reason]
 
 
+@lru_cache(maxsize=1)
 def outliers(fleet: Fleet) -> list[Outlier]:
     """The outliers of a fleet, the farthest first; none of fewer than ENOUGH hosts."""
     if len(fleet.hosts) < statistics.ENOUGH or not fleet.cases:

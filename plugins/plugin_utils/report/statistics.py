@@ -62,6 +62,8 @@ def ratio_intervals(ordered: Floats, base: Floats) -> tuple[Floats, Floats]:
     rows = ordered.shape[0]
     if min(ordered.shape[1], base.shape[1]) < ENOUGH:
         return np.full(rows, np.nan), np.full(rows, np.nan)
+    # Four bytes for a number are enough for an interval of three digits, and take half the time.
+    ordered, base = ordered.astype(np.float32), base.astype(np.float32)
     ends = [
         interval(resampled_ratios(ordered[start : start + _CHUNK], base[start : start + _CHUNK]))
         for start in range(0, rows, _CHUNK)
