@@ -192,7 +192,8 @@ const rgba = (text) => {
   }
   return seen.get(text);
 };
-const light = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+const linear = (v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+const light = ([r, g, b]) => [r, g, b].map(v => linear(v / 255))
   .reduce((sum, v, place) => sum + v * [0.2126, 0.7152, 0.0722][place], 0);
 const ground = (element) => {
   for (let node = element; node; node = node.parentElement) {
@@ -207,7 +208,8 @@ for (const element of document.querySelectorAll('body *')) {
   if (!own || !element.offsetParent) continue;
   const [a, b] = [light(rgba(getComputedStyle(element).color)), light(ground(element))].sort((x, y) => y - x);
   const ratio = (a + 0.05) / (b + 0.05);
-  if (ratio < 4.5) weak.push(element.className + ' ' + element.textContent.trim().slice(0, 30) + ' ' + ratio.toFixed(2));
+  const words = element.textContent.trim().slice(0, 30);
+  if (ratio < 4.5) weak.push(element.className + ' ' + words + ' ' + ratio.toFixed(2));
 }
 return [...new Set(weak)].slice(0, 10);
 """
