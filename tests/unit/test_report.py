@@ -276,6 +276,7 @@ def test_layers_are_those_that_were_seen(tmp_path):
 def test_machines_that_are_shared(tmp_path):
     found = variants(12)
     found[3]["machine"] = {"shared_with": ["host04"], "measured_alone": False}
+    found[4]["info"]["docker"].update(system=None, disk_usage=None, service=None)  # what it could not tell
     machines = inventory.machines(fleet(tmp_path, *found))
     assert ["host00", "host01"] in machines.groups
     assert machines.disturbed == ["host03"]

@@ -151,4 +151,5 @@ def _engine_trait(host: Host, name: str, trait: str) -> str:
     engine: dict[str, Any] = host.engines.get(name, {})
     if trait in ("version", "runtime"):
         return str(engine.get(trait) or "")
-    return str(host.info.get(engine.get("engine", name), {}).get("system", {}).get(trait) or "")
+    told = host.info.get(name) or host.info.get(engine.get("engine", name)) or {}
+    return str((told.get("system") or {}).get(trait) or "")
