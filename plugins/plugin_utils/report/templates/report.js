@@ -127,7 +127,9 @@
     const at = (figure) => (log ? (100 * Math.log(figure / (least * 0.85))) / Math.log((most * 1.1) / (least * 0.85)) : (100 * figure) / (most * 1.05 || 1)).toFixed(2) + "%";
     const line = (row) => {
       const dots = row.samples.map((sample, order) => make("circle", { class: "dot", cx: at(sample), cy: 15 + ((order * 7) % 13) - 6, r: 3 }));
-      const track = make("svg", { class: "track", "aria-hidden": "true" }, make("line", { class: "grid", x1: 0, x2: "100%", y1: 15, y2: 15 }), dots, make("line", { class: "mid", x1: at(row.median), x2: at(row.median), y1: 3, y2: 27 }));
+      const quarter = (part) => row.samples[Math.round((row.samples.length - 1) * part)];
+      const box = row.samples.length >= 5 ? make("rect", { class: "box", x: at(quarter(0.25)), width: (parseFloat(at(quarter(0.75))) - parseFloat(at(quarter(0.25)))).toFixed(2) + "%", y: 5, height: 20, rx: 2 }) : "";
+      const track = make("svg", { class: "track", "aria-hidden": "true" }, make("line", { class: "grid", x1: 0, x2: "100%", y1: 15, y2: 15 }), box, dots, make("line", { class: "mid", x1: at(row.median), x2: at(row.median), y1: 3, y2: 27 }));
       return make("div", { class: "row " + family(row.engine.name) + (row.engine.kind === "library" ? " hollow" : "") }, make("span", { class: "name" }, row.engine.name), make("span", { class: "track-cell" }, track), make("span", { class: "value" }, number(row.median) + " " + data.columns[entry.head].sign), make("span", { class: "times" }, row.ratio === null ? "" : "× " + shortened(row.ratio)));
     };
     const figure = make("figure", { class: "chart", role: "group" }, make("figcaption", {}, speak(host.samples ? "dots_samples" : "median"), " ", speak(entry.better), " ", log ? speak("log_axis") : ""), rows.map(line));
