@@ -33,5 +33,6 @@ def browser(tmp_path):
     options.add_argument(f"--user-data-dir={tmp_path}/profile")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    driver.command_executor.client_config.timeout = 600  # a machine with other work may take its time to print
     yield driver
     driver.quit()
