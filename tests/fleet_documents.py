@@ -125,7 +125,7 @@ SYSCALLS = [
 def noisy(noise, centre, count, spread=0.12):
     """Samples around a centre, with the long tail that times have."""
     return [
-        int(centre * math.exp(noise.gauss(0, spread)) * (1.6 if noise.random() < 0.04 else 1)) for _ in range(count)
+        int(centre * math.exp(noise.gauss(0, spread)) * (1.6 if noise.random() < 0.04 else 1)) for _one in range(count)
     ]
 
 

@@ -10,6 +10,7 @@ import os
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.ocilab.hosts.plugins.plugin_utils.report import documents, pages, render, runs, tables
+from ansible_collections.ocilab.hosts.plugins.plugin_utils.report.arrays import np
 from ansible_collections.ocilab.hosts.plugins.plugin_utils.report.fleet import Fleet
 
 
@@ -22,6 +23,8 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
+        if np is None:
+            raise AnsibleActionFail("Python has no numpy on the controller; install what requirements.txt names")
         argument_spec = {
             "results_dir": {"type": "path", "required": True},
             "report": {"type": "path", "required": True},

@@ -239,17 +239,18 @@ def test_sizes_above_the_budget_of_containers_are_left_out(tmp_path):
     assert found["parallel"]["left_out"] == "3 containers at once are more than the budget of 2"
 
 
+def noting(engines, at_once):
+    """What an engine executes then: it notes how many containers run in all of them."""
+    return lambda container_id, words: at_once.append(sum(len(item.running) for item in engines))
+
+
 def test_no_more_containers_stand_by_than_the_budget_allows(tmp_path):
     most = {}
     for containers in (1, 10):
         engines = [Fake(name) for name in "abc"]
         at_once = []
-
-        def note(container_id, words, all_engines=engines, seen=at_once):
-            seen.append(sum(len(item.running) for item in all_engines))
-
         for item in engines:
-            item.execute = note
+            item.execute = noting(engines, at_once)
         measured(tmp_path, engines, cases=["exec"], budget_containers=containers)
         most[containers] = max(at_once)
     assert most == {1: 1, 10: 3}

@@ -9,11 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from . import statistics, units
+from .arrays import Floats, np
 from .fleet import Fleet, Measured
-from .statistics import Floats
 
 DOTS = 130  # more would be a blot: then only what lies beyond the whiskers is drawn
 _LOG_FROM = 8  # the greatest to the least, from which a scale is logarithmic

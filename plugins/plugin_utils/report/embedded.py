@@ -11,12 +11,11 @@ import json
 import zlib
 from typing import Any
 
-import numpy as np
 from ansible_collections.ocilab.hosts.plugins.module_utils.comparison import catalogue
 
 from . import units
+from .arrays import Floats, np
 from .fleet import Fleet
-from .statistics import Floats
 
 _SAMPLES = 60_000  # in the page, beyond which it holds medians alone
 _FAILURES = 20  # of a host

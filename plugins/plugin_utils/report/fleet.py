@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 
-import numpy as np
 from ansible_collections.ocilab.hosts.plugins.module_utils.comparison import catalogue
-from numpy.typing import NDArray
 
 from . import statistics
+from .arrays import Floats, NDArray, np
 from .documents import Key, Run
-from .statistics import Floats
 
 REFERENCES = ("runc", "labrun", "docker", "podman")  # that ratios are to, the first that most hosts measured
 

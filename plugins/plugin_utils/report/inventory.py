@@ -10,8 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from .arrays import np
 from .fleet import Fleet
 
 ROLES = ("client", "daemon", "high-level runtime", "monitor", "low-level runtime", "container")

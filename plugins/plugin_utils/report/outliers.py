@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 from ansible_collections.ocilab.hosts.plugins.module_utils.comparison import catalogue
 
 from . import statistics
+from .arrays import Floats, np
 from .documents import Host
 from .fleet import Fleet
-from .statistics import Floats
 
 _HOST = (3.5, 1.2)  # robust z-score and factor from which a host as a whole is one
 _ENGINE = (5.0, 1.5)  # the same of one engine on a host

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 from ansible_collections.ocilab.hosts.plugins.module_utils.comparison import catalogue
 
 from . import statistics
+from .arrays import Floats, np
 from .fleet import Fleet
-from .statistics import Floats
 
 
 @dataclass

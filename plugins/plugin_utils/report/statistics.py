@@ -13,10 +13,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import numpy as np
-from numpy.typing import NDArray
-
-Floats = NDArray[np.float64]
+from .arrays import Floats, NDArray, np
 
 RESAMPLES = 1000
 ENOUGH = 5  # samples or hosts, below which there is no interval

@@ -10,11 +10,11 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
-import numpy as np
 from ansible_collections.ocilab.hosts.plugins.module_utils.comparison import catalogue
 
 from . import charts, statistics, units
 from .answers import Answer
+from .arrays import np
 from .fleet import Fleet, Measured, commands
 
 STACKS = {"lifecycle": ["create", "start", "wait", "delete"], "density": ["monitors", "daemons", "cgroup"]}

@@ -6,13 +6,11 @@ shift
 image=ocilab-verify:$$
 work=$(mktemp -d /var/tmp/ocilab-verify-XXXXXX) || exit 1
 
-clean() {
-    case $engine in
-    docker | podman) $engine image rm --force "$image" ;;
-    esac >/dev/null 2>&1
-    rm -rf "$work"
-}
-trap clean EXIT
+remove=true
+case $engine in
+docker | podman) remove="$engine image rm --force $image" ;;
+esac
+trap '$remove >/dev/null 2>&1; rm -rf "$work"' EXIT
 
 mkdir -p "$work/root/bin" "$work/root/dev" "$work/root/proc" "$work/root/sys"
 cp -L /bin/sh "$work/root/bin/sh"
