@@ -31,7 +31,7 @@ def record(work_dir: str) -> dict[str, Any]:
         "cpu_governor": _optional("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "memory_bytes": int((_field("/proc/meminfo", "MemTotal") or "0").split()[0]) * 1024,
         "storage": storage(work_dir),
-        "load_average": list(os.getloadavg()),
+        "load_average": [round(load, 2) for load in os.getloadavg()],
         "python_version": platform.python_version(),
         "virtualization": "hypervisor" if " hypervisor" in files.read("/proc/cpuinfo").decode() else None,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
