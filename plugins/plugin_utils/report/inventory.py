@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -42,9 +43,14 @@ def layers(fleet: Fleet) -> list[Layers]:
             continue
         shape, hosts = shapes.most_common(1)[0]
         host, parts = next(entry for entry in seen if _shape(entry[1]) == shape)
-        by_role = {role: [part for part in parts if part["role"] == role] for role in ROLES}
+        by_role = {role: [_readable(part) for part in parts if part["role"] == role] for role in ROLES}
         result.append(Layers(engine, host, hosts, sum(shapes.values()) - hosts, by_role))
     return result
+
+
+def _readable(part: dict[str, Any]) -> dict[str, Any]:
+    """A container's id in the name of a unit by its beginning, as engines show it."""
+    return dict(part, unit=re.sub("([0-9a-f]{12})[0-9a-f]{52}", r"\1…", part["unit"]) if part["unit"] else None)
 
 
 def _shape(parts: list[dict[str, Any]]) -> tuple[tuple[str, str], ...]:
