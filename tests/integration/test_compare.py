@@ -19,9 +19,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 SCHEMA = json.loads((REPOSITORY / "docs" / "results.schema.json").read_text())
 
 
-def compare(output, plan, **environment):
-    """Run the playbook as `make compare` does; the document of results."""
-    command = [sys.executable, "-m", "ansible", "playbook", "ocilab.hosts.compare", "-e"]
+def compare(output, plan, *words, **environment):
+    """Run the playbook as `make compare` does, with further words; the document of results."""
+    command = [sys.executable, "-m", "ansible", "playbook", "ocilab.hosts.compare", *words, "-e"]
     command.append(json.dumps({"compare_base_dir": str(output), "compare_plan": plan}))
     variables = dict(os.environ, ANSIBLE_CONFIG=str(REPOSITORY / "playbooks" / "ansible.cfg"), **environment)
     result = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=600, check=False)
@@ -60,6 +60,10 @@ def test_every_engine(tmp_path, dockerd):
             measured = engine["benchmarks"][case]
             assert measured["failures"] == [] and measured["left_out"] is None
             assert {len(measure["values"]) for measure in measured["measures"].values()} == {20}
+        assert engine["isolation"]["failure"] is None
+        assert engine["isolation"]["findings"]["capability"]["CAP_SYS_MODULE"] == "absent"
+    assert found["info"]["docker"]["available"]
+    assert found["machine"] == {"shared_with": [], "measured_alone": True}
     assert len(found["order"]) == 20 * 2 * 5
 
 
@@ -71,3 +75,18 @@ def test_labrun_alone_where_nothing_is_installed(tmp_path):
     assert found["engines"]["docker"]["available"] is False
     assert found["engines"]["docker"]["unavailable_reason"]
     assert len(found["engines"]["labrun"]["benchmarks"]["run_true"]["measures"]["run"]["values"]) == 3
+
+
+def test_a_host_that_is_not_reached_costs_the_others_nothing(tmp_path):
+    inventory = tmp_path / "inventory.yml"
+    hosts = {
+        "localhost": {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"},
+        "away": {"ansible_host": "127.0.0.1", "ansible_port": 9},  # where nobody listens
+    }
+    inventory.write_text(json.dumps({"all": {"hosts": hosts}}))
+    plan = {"samples": 1, "blocks": 1, "engines": ["labrun"], "cases": ["run_true"]}
+    compare(tmp_path, plan, "-i", str(inventory), "-e", "compare_hosts=all")
+    away = json.loads((tmp_path / "build/compare/results/away.json").read_text())
+    Draft202012Validator(SCHEMA).validate(away)
+    assert "Connection refused" in away["unreachable"]
+    assert "away" in (tmp_path / "build/compare/report.html").read_text()

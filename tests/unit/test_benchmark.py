@@ -16,7 +16,7 @@ from ansible_collections.ocilab.hosts.plugins.module_utils.comparison import pla
 from ansible_collections.ocilab.hosts.plugins.module_utils.comparison.cases import memory, seat, table
 from ansible_collections.ocilab.hosts.plugins.module_utils.comparison.place import Place
 from ansible_collections.ocilab.hosts.plugins.module_utils.comparison.progress import Progress
-from ansible_collections.ocilab.hosts.plugins.module_utils.engines import engine, registry
+from ansible_collections.ocilab.hosts.plugins.module_utils.engines import components, engine, registry
 from ansible_collections.ocilab.hosts.plugins.module_utils.linux.errors import InvalidInput, Unsupported
 from jsonschema import Draft202012Validator
 
@@ -283,7 +283,7 @@ def test_progress_is_one_line(tmp_path):
 
 def test_monitors_are_the_ancestors_that_came_with_a_container():
     pid = os.getpid()
-    assert memory.monitors([pid], memory.processes()) == set()
+    assert memory.monitors([pid], set(components.pids())) == set()
     assert os.getppid() in memory.monitors([pid], set())
     assert memory.pss([pid]) > 1 << 20
     assert memory.pss([0x7FFFFFF]) == 0

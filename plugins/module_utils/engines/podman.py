@@ -47,7 +47,7 @@ class Podman(ContainerCommand):
         return engine.run([self.path, "--version"], _DETECT_TIMEOUT_S).strip().replace("podman version ", "")
 
     def prepare(self, workload: engine.Workload) -> None:
-        self._begin()
+        self.begin()
         if self.runtime == "labrun":
             path = os.path.join(workload.work_dir, "podman-labrun")
             command.write_executable(path)
@@ -86,12 +86,14 @@ class Podman(ContainerCommand):
         try:
             super().clean_up()
         finally:
-            self._end()
+            self.end()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Note what is there before Podman is used."""
         self.first_use = FirstUse.begin(_BRIDGES, _CGROUP, _STORAGE)
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Take away what its first use has left."""
         if self.first_use:
             self.first_use.end()
             self.first_use = None

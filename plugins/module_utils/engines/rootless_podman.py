@@ -81,12 +81,12 @@ class RootlessPodman(Podman):
         except (OSError, ValueError):
             return 0
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         self.was_used = os.path.isdir(os.path.join(self.user.pw_dir, _STORAGE))
         self.was_paused = bool(self._pause_pid())
         self.begun = True
 
-    def _end(self) -> None:
+    def end(self) -> None:
         """Take back what Podman keeps for a user who had never used it, and its lasting process if that is new."""
         if not self.begun:
             return

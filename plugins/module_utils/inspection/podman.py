@@ -42,12 +42,12 @@ class Podman(Inspector):
         if not self.adapter.rootless and os.geteuid() != 0:
             raise engine.Unavailable(_NEEDS_ROOT)
         self.adapter.detect()
-        self.adapter._begin()
+        self.adapter.begin()
         try:
             self._ask(found)
             self.parts = self.adapter.components("")
         finally:
-            self.adapter._end()
+            self.adapter.end()
 
     def components(self) -> list[dict[str, Any]]:
         return self.parts

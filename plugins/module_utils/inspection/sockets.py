@@ -6,12 +6,10 @@
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import stat
 
-from ..linux import files
+from ..linux import files, owners
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,8 +29,8 @@ def describe(path: str) -> dict[str, Any] | None:
     return {
         "path": path,
         "mode": "0%o" % stat.S_IMODE(found.st_mode),
-        "owner": _user(found.st_uid),
-        "group": _group(found.st_gid),
+        "owner": owners.user_name(found.st_uid),
+        "group": owners.group_name(found.st_gid),
         "listening": os.path.realpath(path) in listening(),
     }
 
@@ -50,17 +48,3 @@ def listening() -> set[str]:
         if len(fields) == 8 and int(fields[3], 16) & _LISTENS:
             result.add(os.path.realpath(fields[7]))
     return result
-
-
-def _user(number: int) -> str:
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return str(number)
-
-
-def _group(number: int) -> str:
-    try:
-        return grp.getgrgid(number).gr_name
-    except KeyError:
-        return str(number)

@@ -6,13 +6,12 @@
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import stat
 from ipaddress import ip_address
 
 from ..coexistence import host
+from ..linux import owners
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,8 +39,8 @@ def path(name: str, title: str, where: str, most: int, reason: str, group: str =
     except OSError:
         return not_applicable(name, title, "%s does not exist" % where)
     mode = stat.S_IMODE(status.st_mode)
-    met = not mode & ~most and status.st_uid == 0 and _group(status.st_gid) in ("root", group)
-    found = "%s: %04o %s:%s" % (where, mode, _user(status.st_uid), _group(status.st_gid))
+    met = not mode & ~most and status.st_uid == 0 and owners.group_name(status.st_gid) in ("root", group)
+    found = "%s: %04o %s:%s" % (where, mode, owners.user_name(status.st_uid), owners.group_name(status.st_gid))
     return judged(name, title, met, reason, found)
 
 
@@ -72,17 +71,3 @@ def listening(name: str, programs: Iterable[str], encrypted: bool, reason: str) 
     title = "the engine does not listen on TCP without TLS"
     met = not ports or encrypted
     return judged(name, title, met, reason, "listens on " + ", ".join(ports) if ports else "no port of TCP")
-
-
-def _user(number: int) -> str:
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return str(number)
-
-
-def _group(number: int) -> str:
-    try:
-        return grp.getgrgid(number).gr_name
-    except KeyError:
-        return str(number)

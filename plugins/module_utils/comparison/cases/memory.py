@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 
+from ...engines import components
 from ...engines.engine import Wanted
 from ...linux import files
 from ...linux.cgroups import hierarchy
@@ -28,7 +29,7 @@ def footprint(at: seat.Seat) -> Iterator[seat.Measured]:
 
 def density(at: seat.Seat) -> Iterator[seat.Measured]:
     """Of N idle containers, by the container: their monitors, the growth of the daemons, and their cgroups."""
-    strangers = processes()
+    strangers = set(components.pids())
     daemons = at.engine.daemons()
     before = pss(daemons)
     started: list[str] = []
@@ -49,11 +50,6 @@ def density(at: seat.Seat) -> Iterator[seat.Measured]:
         yield "total_%d" % count, "bytes", sum(parts.values()) / count
 
 
-def processes() -> set[int]:
-    """The pids of all processes."""
-    return {int(name) for name in os.listdir("/proc") if name.isdigit()}
-
-
 def pss(pids: Iterable[int]) -> int:
     """The bytes of processes, each with its part of what it shares (proc(5), smaps_rollup); 0 of one that is gone."""
     return sum(_pss(pid) for pid in pids)
@@ -71,20 +67,11 @@ def monitors(pids: Iterable[int], strangers: set[int]) -> set[int]:
     """The ancestors of containers' processes that came with them: none of the strangers, who were there before."""
     found: set[int] = set()
     for pid in pids:
-        parent = _parent(pid)
+        parent = components.parent(pid)
         while parent and parent not in strangers and parent not in found:
             found.add(parent)
-            parent = _parent(parent)
+            parent = components.parent(parent)
     return found
-
-
-def _parent(pid: int) -> int:
-    """The pid of the parent; 0 where there is none."""
-    try:
-        stat = files.read_text("/proc/%d/stat" % pid)
-    except OSError:
-        return 0
-    return int(stat.rpartition(")")[2].split()[1])
 
 
 def cgroup_bytes(pids: Iterable[int]) -> int:
