@@ -32,7 +32,7 @@ def compare(output, plan, *words, **environment):
 
 
 def host_state():
-    mounts = Path("/proc/self/mounts").read_text()
+    mounts = sorted(Path("/proc/self/mounts").read_text().splitlines())
     # Podman makes plain directories for controllers that are not mounted; they are no cgroups.
     cgroups = sorted(
         str(path)
@@ -50,7 +50,7 @@ def host_state():
 @pytest.mark.engines
 def test_every_engine(tmp_path, dockerd):
     before = host_state()
-    found = compare(tmp_path / "a space", {"samples": 20, "blocks": 4}, DOCKER_HOST=dockerd)
+    found = compare(tmp_path / "a space", {"samples": 8, "blocks": 4}, DOCKER_HOST=dockerd)
     assert host_state() == before
     Draft202012Validator(SCHEMA).validate(found)
     for name in ("labrun", "labrun-module", "runc", "docker", "podman"):
@@ -59,12 +59,12 @@ def test_every_engine(tmp_path, dockerd):
         for case in ("run_true", "lifecycle"):
             measured = engine["benchmarks"][case]
             assert measured["failures"] == [] and measured["left_out"] is None
-            assert {len(measure["values"]) for measure in measured["measures"].values()} == {20}
+            assert {len(measure["values"]) for measure in measured["measures"].values()} == {8}
         assert engine["isolation"]["failure"] is None
         assert engine["isolation"]["findings"]["capability"]["CAP_SYS_MODULE"] == "absent"
     assert found["info"]["docker"]["available"]
     assert found["machine"] == {"shared_with": [], "measured_alone": True}
-    assert len(found["order"]) == 20 * 2 * 5
+    assert len(found["order"]) == 8 * 2 * 5
 
 
 def test_labrun_alone_where_nothing_is_installed(tmp_path):

@@ -14,6 +14,7 @@ from ..linux.cgroups import manager as cgroups
 from . import held
 
 _CNI = "/etc/cni/net.d"
+_NAMESPACES = "/run/netns"  # which whoever keeps a network namespace by a name makes a mount of its own
 
 
 class FirstUse:
@@ -39,7 +40,7 @@ class FirstUse:
         present = {link["name"] for link in netlink.links()}
         self.bridges = bridges - present
         self.cgroups = [path for path in _cgroups(cgroup) if not os.path.isdir(path)]
-        self.mounted = mounted if mounted and not mounts.is_mounted(mounted) else ""
+        self.mounted = [path for path in (mounted, _NAMESPACES) if path and not mounts.is_mounted(path)]
 
     def end(self) -> None:
         """One column less; after the last what came is taken away, but for what is in use meanwhile."""
@@ -48,11 +49,11 @@ class FirstUse:
             self._undo()
 
     def _undo(self) -> None:
-        if self.mounted and mounts.is_mounted(self.mounted):
+        for path in filter(mounts.is_mounted, self.mounted):
             try:
-                syscalls.umount(os.fsencode(self.mounted), 0)
+                syscalls.umount(os.fsencode(path), 0)
             except OSError:
-                pass  # something is mounted below: another container's root filesystem
+                pass  # something is mounted below: another container's root filesystem, or its network namespace
         links = netlink.links()
         used = {link["master"] for link in links}
         for link in links:
