@@ -78,7 +78,7 @@ CASES = cases(
         "program by PATH": lambda config, _case: config["process"]["args"].__setitem__(0, "sh"),
         "no resource limits": process(rlimits=[]),
         "resource limits": rlimits(
-            ("CORE", 0, 0), ("NOFILE", 100, 200), ("STACK", 1 << 20, 1 << 22), ("AS", 1 << 30, 1 << 31), ("CPU", 10, 20)
+            ("CORE", 0, 0), ("NOFILE", 100, 200), ("STACK", 1 << 20, 1 << 22), ("AS", 1 << 34, 1 << 35), ("CPU", 10, 20)
         ),
         "more resource limits": rlimits(
             ("FSIZE", 1 << 20, 1 << 21), ("NPROC", 500, 600), ("MSGQUEUE", 1000, 2000), ("SIGPENDING", 10, 20),
