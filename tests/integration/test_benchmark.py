@@ -157,6 +157,7 @@ def test_a_failing_engine_costs_its_own_rows_only(image, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_the_budget_ends_it_and_says_so(image):
     plan = dict(EVERY_CASE, engines=["labrun"], cases=["run_true", "density"], samples=10000, blocks=1, budget_s=15)
     document, _shown = benchmark(image, plan)

@@ -67,25 +67,21 @@ def test_every_engine(tmp_path, dockerd):
     assert len(found["order"]) == 8 * 2 * 5
 
 
-def test_labrun_alone_where_nothing_is_installed(tmp_path):
-    before = host_state()
-    plan = {"samples": 3, "blocks": 1, "engines": ["labrun", "labrun-module", "docker"]}
-    found = compare(tmp_path, plan, DOCKER_HOST=f"unix://{tmp_path}/none.sock")
-    assert host_state() == before
-    assert found["engines"]["docker"]["available"] is False
-    assert found["engines"]["docker"]["unavailable_reason"]
-    assert len(found["engines"]["labrun"]["benchmarks"]["run_true"]["measures"]["run"]["values"]) == 3
-
-
-def test_a_host_that_is_not_reached_costs_the_others_nothing(tmp_path):
+def test_labrun_alone_beside_a_host_that_is_not_reached(tmp_path):
     inventory = tmp_path / "inventory.yml"
     hosts = {
         "localhost": {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"},
         "away": {"ansible_host": "127.0.0.1", "ansible_port": 9},  # where nobody listens
     }
     inventory.write_text(json.dumps({"all": {"hosts": hosts}}))
-    plan = {"samples": 1, "blocks": 1, "engines": ["labrun"], "cases": ["run_true"]}
-    compare(tmp_path, plan, "-i", str(inventory), "-e", "compare_hosts=all")
+    words = ["-i", str(inventory), "-e", "compare_hosts=all"]
+    before = host_state()
+    plan = {"samples": 3, "blocks": 1, "engines": ["labrun", "labrun-module", "docker"]}
+    found = compare(tmp_path, plan, *words, DOCKER_HOST=f"unix://{tmp_path}/none.sock")
+    assert host_state() == before
+    assert found["engines"]["docker"]["available"] is False
+    assert found["engines"]["docker"]["unavailable_reason"]
+    assert len(found["engines"]["labrun"]["benchmarks"]["run_true"]["measures"]["run"]["values"]) == 3
     away = json.loads((tmp_path / "build/compare/results/away.json").read_text())
     Draft202012Validator(SCHEMA).validate(away)
     assert "Connection refused" in away["unreachable"]

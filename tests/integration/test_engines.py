@@ -33,6 +33,7 @@ def bench():
         yield made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "column", [name if not NEEDS[name] else pytest.param(name, marks=pytest.mark.engines) for name in NEEDS]
 )
