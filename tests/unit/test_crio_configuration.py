@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import tomllib
+import yaml
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "crio"
 CGROUP2 = "/sys/fs/cgroup/cgroup.controllers"
@@ -32,7 +33,7 @@ def rendered(tmp_path):
         }
         files = [str(ROLE / name) for name in ("defaults/main.yml", "vars/main.yml", "vars/Debian.yml")]
         play = {"hosts": "localhost", "gather_facts": False, "vars_files": files, "tasks": [task]}
-        (tmp_path / "play.yml").write_text(json.dumps([play]))
+        (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
         given = {"crio_there": list(there), **{"crio_" + key: value for key, value in variables.items()}}
         words = [sys.executable, "-m", "ansible", "playbook", str(tmp_path / "play.yml"), "-e", json.dumps(given)]
         environment = dict(os.environ, ANSIBLE_NOCOLOR="1", ANSIBLE_LOCALHOST_WARNING="false")
