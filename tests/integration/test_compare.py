@@ -19,10 +19,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 SCHEMA = json.loads((REPOSITORY / "docs" / "results.schema.json").read_text())
 
 
-def compare(output, plan, *words, **environment):
-    """Run the playbook as `make compare` does, with further words; the document of results."""
+def compare(output, given, *words, **environment):
+    """Run the playbook as `make compare` does, with variables and further words; the document of results."""
     command = [sys.executable, "-m", "ansible", "playbook", "ocilab.hosts.compare", *words, "-e"]
-    command.append(json.dumps({"compare_base_dir": str(output), "compare_plan": plan}))
+    command.append(json.dumps({"compare_base_dir": str(output), **given}))
     variables = dict(os.environ, ANSIBLE_CONFIG=str(REPOSITORY / "playbooks" / "ansible.cfg"), **environment)
     result = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=600, check=False)
     assert result.returncode == 0, result.stdout[-3000:]
@@ -50,7 +50,7 @@ def host_state():
 @pytest.mark.engines
 def test_every_engine(tmp_path, dockerd):
     before = host_state()
-    found = compare(tmp_path / "a space", {"samples": 8, "blocks": 4}, DOCKER_HOST=dockerd)
+    found = compare(tmp_path / "a space", {"compare_plan": {"samples": 8, "blocks": 4}}, DOCKER_HOST=dockerd)
     assert host_state() == before
     Draft202012Validator(SCHEMA).validate(found)
     for name in ("labrun", "labrun-module", "runc", "docker", "podman"):
@@ -73,11 +73,12 @@ def test_labrun_alone_beside_a_host_that_is_not_reached(tmp_path):
         "localhost": {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"},
         "away": {"ansible_host": "127.0.0.1", "ansible_port": 9},  # where nobody listens
     }
-    inventory.write_text(json.dumps({"all": {"hosts": hosts}}))
+    # The inventory's variables count as those of a command line do.
+    plan = {"samples": 3, "blocks": 1, "engines": ["labrun", "labrun-module", "docker"]}
+    inventory.write_text(json.dumps({"all": {"hosts": hosts, "vars": {"compare_plan": plan}}}))
     words = ["-i", str(inventory), "-e", "compare_hosts=all"]
     before = host_state()
-    plan = {"samples": 3, "blocks": 1, "engines": ["labrun", "labrun-module", "docker"]}
-    found = compare(tmp_path, plan, *words, DOCKER_HOST=f"unix://{tmp_path}/none.sock")
+    found = compare(tmp_path, {}, *words, DOCKER_HOST=f"unix://{tmp_path}/none.sock")
     assert host_state() == before
     assert found["engines"]["docker"]["available"] is False
     assert found["engines"]["docker"]["unavailable_reason"]
