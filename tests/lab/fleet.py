@@ -9,11 +9,9 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
-from lab_hosts import ANSIBLE
+from lab_hosts import ANSIBLE, REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 SNAPSHOT = (REPOSITORY / "molecule" / "shared" / "snapshot.sh").read_text()
 
 

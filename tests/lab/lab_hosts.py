@@ -10,9 +10,11 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from traces import Traces
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 ANSIBLE = dict(os.environ, ANSIBLE_NOCOLOR="1", ANSIBLE_INVENTORY_UNPARSED_WARNING="false")
 
 
@@ -45,10 +47,11 @@ class Lab:
     def playbook(self, name, **variables):
         """Run one of the collection's playbooks; (seconds, output)."""
         given = {f"lab_host_{key}": value for key, value in self.places.items()}
-        given.update(lab_base_dir=str(self.folder), **variables)
+        given.update(variables)
         command = [sys.executable, "-m", "ansible", "playbook", f"ocilab.hosts.{name}", "-e", json.dumps(given)]
+        environment = dict(ANSIBLE, PWD=str(self.folder))
         begun = time.monotonic()
-        result = subprocess.run(command, env=ANSIBLE, capture_output=True, text=True, timeout=900, check=False)
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
         assert result.returncode == 0, result.stdout + result.stderr
         return time.monotonic() - begun, result.stdout
 

@@ -13,8 +13,8 @@ import subprocess
 import sys
 
 import pytest
-from fleet import REPOSITORY, Fleet
-from lab_hosts import ANSIBLE
+from fleet import Fleet
+from lab_hosts import ANSIBLE, REPOSITORY
 
 pytestmark = [pytest.mark.root, pytest.mark.engines, pytest.mark.slow]
 ROLES = ["docker", "podman", "containerd", "lxc", "oci_runtimes"]

@@ -267,6 +267,15 @@ def test_a_probe_that_failed_is_told(tmp_path):
     assert "lxc: the probe failed: no shell in the image" in rendered(tmp_path, found)
 
 
+def test_an_engine_that_is_not_there_failed_at_no_probe(tmp_path):
+    found = fleet_documents.document()
+    found["engines"]["lxc"].update(available=False, unavailable_reason="lxc is not installed", benchmarks={})
+    found["engines"]["lxc"]["isolation"] = {"findings": {}, "failure": "lxc is not installed"}
+    text = rendered(tmp_path, found)
+    assert "lxc is not installed" in text
+    assert "the probe failed" not in text
+
+
 def test_layers_are_those_that_were_seen(tmp_path):
     chains = {found.engine: found for found in inventory.layers(fleet(tmp_path, fleet_documents.document()))}
     assert [len(parts) for parts in chains["docker"].parts.values()] == [1, 1, 1, 1, 1, 1]

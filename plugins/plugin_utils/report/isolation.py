@@ -102,8 +102,9 @@ def _counted(fleet: Fleet, engine: str) -> tuple[dict[tuple[str, str], Counter[s
     weights: dict[int, int] = defaultdict(int)
     documents = {}
     for host in fleet.hosts:
-        isolation = host.engines.get(engine, {}).get("isolation")
-        if isolation:
+        known = host.engines.get(engine, {})
+        isolation = known.get("isolation")
+        if isolation and known.get("available"):  # why one is not is told where the engines are
             weights[id(isolation)] += 1
             documents[id(isolation)] = isolation
     counts: dict[tuple[str, str], Counter[str]] = {}
