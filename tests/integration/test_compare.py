@@ -31,6 +31,16 @@ def compare(output, given, *words, **environment):
     return json.loads((output / "build/compare/results/localhost.json").read_text())
 
 
+@pytest.mark.parametrize("playbook", ["compare", "anatomy"])
+def test_check_mode_leaves_nothing(tmp_path, playbook):
+    before = host_state()
+    words = [sys.executable, "-m", "ansible", "playbook", f"ocilab.hosts.{playbook}", "--check"]
+    variables = dict(os.environ, ANSIBLE_CONFIG=str(REPOSITORY / "playbooks" / "ansible.cfg"), PWD=str(tmp_path))
+    result = subprocess.run(words, env=variables, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stdout[-3000:]
+    assert (list(tmp_path.iterdir()), host_state()) == ([], before)
+
+
 def host_state():
     mounts = sorted(Path("/proc/self/mounts").read_text().splitlines())
     # Podman makes plain directories for controllers that are not mounted; they are no cgroups.

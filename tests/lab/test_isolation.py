@@ -23,12 +23,12 @@ COLUMNS = [
     *("containerd", "containerd+crun", "containerd+labrun", "lxc"),
 ]
 TOPICS = {"capability", "seccomp", "process", "namespace", "id_map", "device", "mount", "lsm", "environment", "host"}
-PLACES = {"store": "{{ compare_work.path }}/images", "layers": "{{ compare_work.path }}/layers"}
+PLACES = {"store": "{{ work.path }}/images", "layers": "{{ work.path }}/layers"}
 TASKS = [
     {"ocilab.hosts.engine_packages": {"owner": "test", "name": ["python3-grpcio", "busybox-static"]}},
-    {"ansible.builtin.tempfile": {"state": "directory"}, "register": "compare_work"},
-    {"ansible.builtin.include_tasks": str(REPOSITORY / "playbooks" / "tasks" / "busybox.yml")},
-    {"ocilab.hosts.labrun_image": {"name": "lab/b:1", "source": "{{ compare_work.path }}/rootfs", **PLACES}},
+    {"ansible.builtin.tempfile": {"state": "directory"}, "register": "work"},
+    {"ansible.builtin.include_role": {"name": "ocilab.hosts.busybox"}, "vars": {"busybox_dir": "{{ work.path }}"}},
+    {"ocilab.hosts.labrun_image": {"name": "lab/b:1", "source": "{{ work.path }}/rootfs", **PLACES}},
     {"ocilab.hosts.engine_isolation": {"image": "lab/b:1", **PLACES}, "register": "found"},
     {"ansible.builtin.copy": {"content": "{{ found | to_json }}", "dest": "{{ told }}"}, "delegate_to": "localhost"},
 ]
