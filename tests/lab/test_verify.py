@@ -26,7 +26,8 @@ STOPPED = {
     "docker": ("systemctl stop docker.socket docker.service", "systemctl start docker.socket docker.service"),
     "podman": ("systemctl stop podman.socket podman.service", "systemctl start podman.socket"),
     "podman-rootless": (
-        "systemctl stop user@$(id -u student) user-runtime-dir@$(id -u student)",
+        "systemctl kill --signal KILL user@$(id -u student);"  # who waits for the end of all waits for two minutes
+        " systemctl stop user@$(id -u student) user-runtime-dir@$(id -u student)",
         "systemctl start user-runtime-dir@$(id -u student) user@$(id -u student)",
     ),
     "containerd": ("systemctl stop containerd", "systemctl start containerd docker.socket docker"),
