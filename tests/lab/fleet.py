@@ -41,7 +41,8 @@ class Fleet:
         """(exit code, output) of a playbook."""
         words = [sys.executable, "-m", "ansible", "playbook", "-i", str(self.inventory), name]
         words += ["-e", json.dumps(variables)] + (["--check"] if check else [])
-        result = subprocess.run(words, env=ANSIBLE, capture_output=True, text=True, timeout=1800, check=False)
+        environment = dict(ANSIBLE, ANSIBLE_CALLBACK_RESULT_FORMAT="yaml")  # as playbooks/ansible.cfg has it
+        result = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=1800, check=False)
         return result.returncode, result.stdout + result.stderr
 
     def module(self, module, **arguments):

@@ -15,9 +15,7 @@ from pathlib import Path
 from traces import Traces
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# As playbooks/ansible.cfg has it.
-SETTINGS = {"CALLBACK_RESULT_FORMAT": "yaml", "NOCOLOR": "1", "INVENTORY_UNPARSED_WARNING": "false"}
-ANSIBLE = dict(os.environ, **{f"ANSIBLE_{name}": value for name, value in SETTINGS.items()})
+ANSIBLE = dict(os.environ, ANSIBLE_NOCOLOR="1", ANSIBLE_INVENTORY_UNPARSED_WARNING="false")
 
 
 class Lab:
