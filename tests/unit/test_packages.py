@@ -152,18 +152,21 @@ def test_only_an_engines_own_rules_go(tmp_path):
     ]
 
 
-def test_chains_that_engines_share_go_with_the_last(tmp_path, monkeypatch):
+def test_what_engines_share_goes_with_the_last(tmp_path, monkeypatch):
     note = tmp_path / "network.json"
     network = tmp_path / "net"
     network.mkdir()
     monkeypatch.setattr(traces, "_NET", str(network))
+    monkeypatch.setattr(traces, "_IP_FORWARD", str(tmp_path / "ip_forward"))
+    (tmp_path / "ip_forward").write_text("1")
 
-    def chains():
-        return traces.Traces("containerd", shared_chains=["CNI-"], folder=str(tmp_path)).chains
+    def shared():
+        found = traces.Traces("containerd", shared_chains=["CNI-"], folder=str(tmp_path))
+        return found.chains, found.forwarding()
 
-    note.write_text('{"engines": ["containerd", "podman"], "ip_forward": "1", "tools": {}}')
-    assert chains() == []
-    note.write_text('{"engines": ["containerd"], "ip_forward": "1", "tools": {}}')
-    assert chains() == ["CNI-"]
+    note.write_text('{"engines": ["containerd", "podman"], "ip_forward": "0", "tools": {}}')
+    assert shared() == ([], "")
+    note.write_text('{"engines": ["containerd"], "ip_forward": "0", "tools": {}}')
+    assert shared() == (["CNI-"], "0")
     (network / "lr-of-labrun").mkdir()
-    assert chains() == []
+    assert shared() == ([], "")

@@ -56,13 +56,13 @@ class Traces:
 
     @property
     def chains(self) -> list[str]:
-        """Beginnings of the names of the chains that go with the engine.
+        """Beginnings of the names of the chains that go with the engine."""
+        return self._own_chains + (self._shared_chains if self._is_last() else [])
 
-        Containers of labrun, which notes nothing here, use the shared ones, too.
-        """
-        is_last = self.note.get("engines") == [self.engine]
-        in_use = any(fnmatch.fnmatchcase(name, _LABRUN) for name in os.listdir(_NET))
-        return self._own_chains + (self._shared_chains if is_last and not in_use else [])
+    def _is_last(self) -> bool:
+        """Whether nobody else needs what engines share: no other has noted, and none of labrun's networks is up."""
+        has_labrun = any(fnmatch.fnmatchcase(name, _LABRUN) for name in os.listdir(_NET))
+        return self.note.get("engines") == [self.engine] and not has_labrun
 
     def _read(self) -> dict[str, Any]:
         note = self._kept.read()
@@ -135,11 +135,7 @@ class Traces:
     def forwarding(self) -> str:
         """What ip_forward is to be again: only when the last engine leaves."""
         before = self.note.get("ip_forward", "")
-        return (
-            before
-            if self.note.get("engines") == [self.engine] and before not in ("", files.read_text(_IP_FORWARD))
-            else ""
-        )
+        return before if self._is_last() and before not in ("", files.read_text(_IP_FORWARD)) else ""
 
     def remove(self) -> None:
         """Take the traces away, and the note with the last engine."""
