@@ -35,8 +35,6 @@ class Runtime:
     """
 
     def __init__(self, socket: str, timeout_s: float = 30.0) -> None:
-        # Its handlers of fork wait for its threads, and some versions' wait for ever (Debian 13's). No child of ours uses it.
-        os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
         try:
             import grpc  # type: ignore[import-untyped] # late: no other engine needs it
         except ImportError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from ..engines import engine, registry
+from ..engines import apart, engine, registry
 from ..images.store import Store
 from ..linux import files
 from ..linux.cgroups import manager as cgroups
@@ -208,4 +208,4 @@ def subject(name: str, image_name: str, store: Store, layers_root: str) -> Subje
     if name == "labrun":
         return _labrun(InstalledLabrun(image_name, store, layers_root))
     (adapter,) = registry.all_engines([name])
-    return _SUBJECTS[name](adapter)
+    return _SUBJECTS[name](adapter if adapter.forks else apart.EngineApart(adapter))
