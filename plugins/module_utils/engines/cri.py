@@ -109,6 +109,12 @@ class Runtime:
         """The one that it uses where none is asked for; empty where it does not tell."""
         return str(self._configuration().get("defaultRuntimeName") or "")
 
+    def is_by_systemd(self, handler: str = "") -> bool:
+        """Whether a runtime, or the default one, has systemd make its cgroups, as far as the engine tells."""
+        known = self._configuration()
+        own = (known.get("runtimes") or {}).get(handler or known.get("defaultRuntimeName")) or {}
+        return bool((own.get("options") or {}).get("SystemdCgroup"))
+
     # Images
 
     def images(self) -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ _ALL_LINES = 1 << 20
 _STOP_TIMEOUT_S = 10
 _LOG = "output.log"
 _CGROUP = "k8s.io"  # containerd's, by its namespace; CRI-O's pods are in the host's root
+_SLICE = "system.slice"  # a pod's cgroups want a slice to lie in where systemd makes them (runc's systemd driver)
 _NO_NETWORK = "a container without a network of its own is in the host's: a pod has that or one"
 # runc's shim watches a process for each container, and gVisor has one for the whole pod, which outlives them.
 _NO_SHIM = "its runtime runsc is run by runc's shim, which never sees a container of gVisor in a pod end; that takes \
@@ -47,6 +48,7 @@ class Cri(engine.Engine):
         self.runtime = runtime
         self.name = "%s+%s" % (name, runtime) if runtime else name
         self.service: cri.Runtime | None = None
+        self.cgroup_parent = ""
         self.loaded = False
         self.first_use: FirstUse | None = None
         self.made: dict[str, tuple[str, str]] = {}  # of a container its pod's id and its own
@@ -58,6 +60,7 @@ class Cri(engine.Engine):
             version = str(self.service.version()["runtime_version"])
             if self.runtime:
                 self._refuse_unsuited(self.service.handlers())
+            self.cgroup_parent = _SLICE if self.service.is_by_systemd(self.runtime or "") else ""
             return version
         except engine.Unavailable:
             raise
@@ -119,7 +122,9 @@ class Cri(engine.Engine):
         logged = self._logs(container_id)
         os.makedirs(logged, mode=0o700, exist_ok=True)
         on_host = not wanted.network
-        pod_config = cri.pod_config(container_id, log_directory=logged, host_network=on_host)
+        pod_config = cri.pod_config(
+            container_id, log_directory=logged, host_network=on_host, cgroup_parent=self.cgroup_parent
+        )
         mounts = [(wanted.volume, engine.VOLUME, False)] if wanted.volume else []
         config = cri.container_config(
             container_id,

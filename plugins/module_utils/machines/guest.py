@@ -31,12 +31,15 @@ LinkLocalAddressing=no
 [DHCPv4]
 UseDNS=no
 """
-# 10.0.2.3 is the resolver of QEMU's user network.
+# QEMU's user network, whose third address is the resolver. Not QEMU's usual one: it is that of rootless containers, too
+# (slirp4netns(1)), which could not reach the machine that they are in.
+NETWORK = "10.213.0.0/24"
+_RESOLVER = "10.213.0.3"
 _FILES = {
     "etc/hostname": "machine\n",
     "etc/hosts": "127.0.0.1 localhost\n127.0.1.1 machine\n",
     "etc/fstab": "",
-    "etc/resolv.conf": "nameserver 10.0.2.3\n",
+    "etc/resolv.conf": "nameserver %s\n" % _RESOLVER,
     "etc/systemd/network/80-ocilab.network": _NETWORK,
     "etc/ssh/sshd_config.d/ocilab.conf": "PermitRootLogin prohibit-password\nPasswordAuthentication no\nUseDNS no\n"
     "HostKey /etc/ssh/ssh_host_ed25519_key\n",

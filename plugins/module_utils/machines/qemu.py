@@ -79,7 +79,7 @@ class Machine:
             qemu, self.image, accelerator, "systemd.hostname=%s %s" % (hostname, words), memory_mib, cpus
         )
         arguments += ["-drive", "file=disk.qcow2,if=virtio,cache=unsafe,discard=unmap", "-device", "virtio-rng-pci"]
-        arguments += ["-netdev", "user,id=net,hostfwd=tcp:127.0.0.1:0-:22"]
+        arguments += ["-netdev", "user,id=net,net=%s,hostfwd=tcp:127.0.0.1:0-:22" % guest.NETWORK]
         arguments += ["-device", "virtio-net-pci,netdev=net,romfile=", "-serial", "file:console.log"]
         arguments += ["-qmp", "unix:monitor,server=on,wait=off"]
         progress("machine %s: booting, %s" % (hostname, "with KVM" if accelerator == "kvm" else "by emulation"))
@@ -181,7 +181,7 @@ class Machine:
         """The port of 127.0.0.1 that leads to the guest's ssh."""
         answer = str(self._monitor("human-monitor-command", {"command-line": "info usernet"}))
         for line in answer.splitlines():
-            fields = line.split()  # TCP[HOST_FORWARD]  12  127.0.0.1  41234  10.0.2.15  22
+            fields = line.split()  # TCP[HOST_FORWARD]  12  127.0.0.1  41234  10.213.0.15  22
             if fields and fields[0] == "TCP[HOST_FORWARD]" and fields[5] == "22":
                 return int(fields[3])
         raise OcilabError("machine %s: QEMU forwards no port to ssh" % self.folder)
