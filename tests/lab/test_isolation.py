@@ -8,14 +8,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from ansible_collections.ocilab.hosts.plugins.module_utils.isolation import calls
 from lab_hosts import ANSIBLE
 
 pytestmark = [pytest.mark.root, pytest.mark.engines, pytest.mark.slow]
-REPOSITORY = Path(__file__).resolve().parents[2]
 COLUMNS = [
     *("labrun", "labrun-module", "runc", "crun", "runsc"),
     *("docker", "docker+crun", "docker+runsc", "docker+labrun"),

@@ -24,22 +24,22 @@ class Apart(apart.Apart):
         self.name = place.name
 
     def detect(self) -> dict[str, Any]:
-        return self.ask("detect")  # type: ignore[no-any-return]
+        return dict(self.ask("detect"))
 
     def prepare(self) -> dict[str, Any]:
-        return self.ask("prepare")  # type: ignore[no-any-return]
+        return dict(self.ask("prepare"))
 
     def sample(self, case: str) -> dict[str, Any]:
-        return self.ask("sample", case)  # type: ignore[no-any-return]
+        return dict(self.ask("sample", case))
 
     def components(self, keeps: bool) -> list[dict[str, Any]]:
-        return self.ask("components", keeps)  # type: ignore[no-any-return]
+        return list(self.ask("components", keeps))
 
     def dismiss(self) -> None:
         self.ask("dismiss")
 
     def clean_up(self) -> str:
-        return self.ask("clean_up")  # type: ignore[no-any-return]
+        return str(self.ask("clean_up"))
 
     def ask(self, method: str, *arguments: object) -> Any:
         """What the place's method returns. Raises OcilabError, which names the engine."""

@@ -111,9 +111,7 @@ class Runtime:
 
     def is_by_systemd(self, handler: str = "") -> bool:
         """Whether a runtime, or the default one, has systemd make its cgroups, as far as the engine tells."""
-        known = self._configuration()
-        own = (known.get("runtimes") or {}).get(handler or known.get("defaultRuntimeName")) or {}
-        return bool((own.get("options") or {}).get("SystemdCgroup"))
+        return is_by_systemd(self._configuration(), handler)
 
     # Images
 
@@ -221,6 +219,12 @@ class Runtime:
             self.call("RemoveContainer", container_id=container)
         except NotFound:
             pass
+
+
+def is_by_systemd(configuration: dict[str, Any], handler: str = "") -> bool:
+    """Runtime.is_by_systemd(), of containerd's configuration of its runtimes as its answer to Status has it."""
+    own = (configuration.get("runtimes") or {}).get(handler or configuration.get("defaultRuntimeName")) or {}
+    return bool((own.get("options") or {}).get("SystemdCgroup"))
 
 
 def pod_config(

@@ -75,14 +75,11 @@ def of_containerd(info: dict[str, str]) -> dict[str, Any]:
     """What the configuration tells that containerd's CRI plugin has in the answer to Status."""
     config = json.loads(info.get("config") or "{}")
     own = config.get("containerd") or {}
-    runtimes = own.get("runtimes") or {}
-    default = own.get("defaultRuntimeName") or None
-    options = (runtimes.get(default) or {}).get("options") or {}
     return {
         "storage_driver": own.get("snapshotter") or None,
-        "cgroup_driver": "systemd" if options.get("SystemdCgroup") else "cgroupfs",
-        "default_runtime": default,
-        "runtimes": sorted(runtimes),
+        "cgroup_driver": "systemd" if cri.is_by_systemd(own) else "cgroupfs",
+        "default_runtime": own.get("defaultRuntimeName") or None,
+        "runtimes": sorted(own.get("runtimes") or {}),
         "root_dir": config.get("containerdRootDir") or None,
     }
 
